@@ -1,0 +1,81 @@
+"""Counter-based random numbers: the splitmix64 finaliser (Steele, Lea and Flood, 2014) of a key and a counter.
+
+A number depends on its key and counter alone, so every rank can make every worker's numbers, in any order.
+"""
+
+import numpy as np
+
+from ._jit import kernel
+
+# Every operand is cast to uint64: Numba makes uint64 + int64 a float64.
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio, the step of splitmix64
+MIX1 = np.uint64(0xBF58476D1CE4E5B9)
+MIX2 = np.uint64(0x94D049BB133111EB)
+S30, S27, S31, S32, S11, ONE = (np.uint64(s) for s in (30, 27, 31, 32, 11, 1))
+LOW = np.uint64(0xFFFFFFFF)
+WORD = 0xFFFFFFFFFFFFFFFF
+
+
+@kernel
+def mix64(x):
+    """A bijection of the 64-bit words, every output bit depending on every input bit."""
+    x = np.uint64(x)
+    x = (x ^ (x >> S30)) * MIX1
+    x = (x ^ (x >> S27)) * MIX2
+    return x ^ (x >> S31)
+
+
+def stream_key(seed, purpose, worker, round_):
+    """The key of one stream.
+
+    Parameters
+    ----------
+    seed, purpose, worker, round_ : int
+        Taken modulo 2^64; `worker` -1 stands for what all workers share.
+
+    Returns
+    -------
+    numpy.uint64
+        Of this very type, so that a kernel taking a key is compiled once: Numba types a plain int by its size.
+    """
+    words = (np.uint64(int(word) & WORD) for word in (seed, purpose, worker, round_))
+    return np.uint64(_absorb(*words))
+
+
+@kernel
+def _absorb(seed, purpose, worker, round_):
+    # key <- mix((key ^ word) + golden), word by word: neither order nor a sum of arguments can coincide
+    key = mix64(seed + GOLDEN)
+    key = mix64((key ^ purpose) + GOLDEN)
+    key = mix64((key ^ worker) + GOLDEN)
+    return mix64((key ^ round_) + GOLDEN)
+
+
+@kernel
+def substream(key, worker, round_):
+    """The key of one worker's draw in one round; `worker` and `round_` are not negative."""
+    key = mix64((key ^ np.uint64(worker)) + GOLDEN)
+    return mix64((key ^ np.uint64(round_)) + GOLDEN)
+
+
+@kernel
+def hash64(key, counter):
+    """The `counter`-th 64-bit word of the stream `key`."""
+    return mix64(np.uint64(key) + (np.uint64(counter) + ONE) * GOLDEN)
+
+
+@kernel
+def uniform(key, counter):
+    """The `counter`-th uniform float64 in [0, 1) of the stream `key`, a multiple of 2^-53."""
+    return np.float64(np.int64(hash64(key, counter) >> S11)) * 2.0**-53  # int64: one instruction converts it
+
+
+@kernel
+def below(word, n):
+    """A random word as an integer in [0, n): floor(word n / 2^64), of bias at most n / 2^64."""
+    word = np.uint64(word)
+    n = np.uint64(n)
+    # The high half of the 128-bit product, from 32-bit halves.
+    middle = (word >> S32) * (n & LOW) + ((word & LOW) * (n & LOW) >> S32)
+    carry = ((middle & LOW) + (word & LOW) * (n >> S32)) >> S32
+    return (word >> S32) * (n >> S32) + (middle >> S32) + carry

@@ -1,0 +1,37 @@
+"""Distributed variational inequalities over MPI with compressed communication.
+
+Importing the package loads neither NumPy nor MPI: a public name is imported
+from its module when it is first used.
+"""
+
+import importlib
+import os
+
+__version__ = "0.1.0"
+
+# In a checkout the kernels lie beside the package: let `mpimasha.kernels` be found there.
+_root = os.path.dirname(__path__[0])
+if not os.path.isdir(os.path.join(__path__[0], "kernels")) and os.path.exists(os.path.join(_root, "setup.py")):
+    __path__.append(_root)
+
+_PUBLIC = {  # public name -> module of the package that defines it
+    "solve": "solve", "Run": "solve", "Result": "solve", "Stop": "stop",
+    "Problem": "problems.base", "Bilinear": "problems.bilinear", "RobustRegression": "problems.robust_regression",
+    "Method": "methods.base", "Extragradient": "methods.extragradient", "Optimistic": "methods.optimistic",
+    "Masha1": "methods.masha1", "Masha2": "methods.masha2",
+    "Compressor": "compressors.base", "Identity": "compressors.identity", "RandK": "compressors.randk",
+    "TopK": "compressors.topk", "PermK": "compressors.permk", "QSGD": "compressors.qsgd",
+    "Shared": "state", "PerWorker": "state", "UserError": "errors",
+}
+
+
+def __getattr__(name):
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'mpimasha' has no attribute '{name}'")
+    value = getattr(importlib.import_module(f"mpimasha.{_PUBLIC[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,66 @@
+"""A channel: how the mean of one vector a worker is obtained."""
+
+from time import perf_counter
+
+import numpy as np
+
+from mpimasha.linear import Linear
+from mpimasha.randomness import Stream
+from mpimasha.transports import choose
+
+
+class Channel:
+    """Compressor, memory and transport of one exchange of the method.
+
+    Parameters
+    ----------
+    compressor : Compressor
+        Not bound; the channel binds its own copy.
+    memory : Memory
+    purpose : {"uplink", "refresh"}
+        Which random stream the compressor draws from.
+    fleet : Fleet
+    comm : Communicator
+    ledger : Ledger
+    wire : numpy.dtype
+    seed : int
+    transport : str
+    """
+
+    def __init__(self, compressor, memory, purpose, *, fleet, comm, ledger, wire, seed, transport="auto"):
+        self.compressor = compressor.bind(fleet.n, fleet.workers, wire, Stream(seed, purpose))
+        self.memory = memory.bind(self.compressor, fleet.owned, fleet.dtype)
+        self.transport = choose(transport, self.compressor)(self.compressor, comm, ledger, fleet.dtype)
+        self._ledger = ledger
+        self._mean = np.zeros(fleet.n, fleet.dtype)
+        self._result = Linear.of(self._mean)
+
+    def mean(self, x, k, sent=None):
+        """1/M sum_m (what the message of worker m stands for), on every rank.
+
+        Parameters
+        ----------
+        x : Linear
+            One vector a worker.
+        k : int
+            Number of the exchange: it keys the random draws and must not repeat.
+        sent : Linear, optional
+            A `PerWorker` state that keeps what crossed the wire for each worker, as the
+            reference point of later differences.
+
+        Returns
+        -------
+        Linear
+            The channel's own buffer, valid until its next exchange.
+        """
+        for i, message in enumerate(self.transport.outbox):
+            row = x.row(i)
+            started = perf_counter()
+            self.memory.encode(i, row, message, k)
+            if sent is not None:
+                kept = sent.row(i).terms[0][1]
+                kept[:] = 0
+                self.compressor.decode(message, self.memory.owned[i], k, self.memory.scale, kept)
+            self._ledger.spend("compress", started)
+        self.transport.mean(k, self.memory.scale, self._mean)
+        return self._result

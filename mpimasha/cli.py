@@ -1,0 +1,269 @@
+"""The command line: what was asked for, and the runs that follow from it."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+import mpimasha
+from mpimasha import config, observers, plotting, results, tables
+from mpimasha.communicator import Communicator
+from mpimasha.compressors import COMPRESSORS
+from mpimasha.errors import UserError
+from mpimasha.methods import METHODS
+from mpimasha.names import nearest
+from mpimasha.problems import PROBLEMS
+from mpimasha.randomness import Stream
+from mpimasha.solve import solve
+from mpimasha.stop import DIVERGED
+from mpimasha.transports import TRANSPORTS
+
+DONE, FAILED, BAD_INPUT, EXIT_DIVERGED = 0, 1, 2, 4
+_log = logging.getLogger("mpimasha")
+_SHORT = {"method": "method.name", "compressor": "compressor.up", "workers": "workers", "wire": "wire",
+          "transport": "transport.name", "seed": "seed"}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def parse(argv):
+    """The options of a command line; raises UserError where argparse would exit."""
+    parser = _Parser(prog="mpimasha", description="Distributed variational inequalities with compressed communication.")
+    parser.add_argument("--version", action="version", version=f"mpimasha {mpimasha.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,compare,list}")
+    run = commands.add_parser("run", help="solve one problem by one method")
+    run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
+    compare = commands.add_parser("compare", help="run every [[compare]] block of an experiment and put them in a table")
+    compare.add_argument("experiment", metavar="EXPERIMENT.toml")
+    for command in (run, compare):
+        _add_run_options(command)
+    listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
+    listing.add_argument("what", nargs="?", choices=list(_LISTS))
+    listing.set_defaults(ranks=None, launcher=None)
+    return parser.parse_args(argv)
+
+
+def _add_run_options(command):
+    add = command.add_argument
+    add("-n", dest="ranks", type=int, metavar="N", help="start N ranks with the launcher of the loaded MPI")
+    add("--launcher", metavar="COMMAND", help="another launcher, as in 'mpiexec -bind-to core'")
+    add("--method", metavar="M", help="method.name")
+    add("--compressor", metavar="UP", help="compressor.up, as in randk:0.05 or topk:20")
+    add("--workers", type=int, metavar="M", help="number of workers, at least as many as ranks")
+    add("--wire", metavar="W", help="float64 or float32: the type of values in messages")
+    add("--transport", metavar="T", help="transport.name")
+    add("--seed", type=int, help="of every random stream of the run")
+    add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="any key of the file, dotted")
+    add("--out", metavar="DIR", help="the run's folder (default runs/...)")
+    add("--json", action="store_true", help="end with one line of JSON on standard output")
+    add("-v", "--verbose", action="store_true")
+    add("-q", "--quiet", action="store_true")
+
+
+def validate(options, ranks):
+    """Everything but the run itself; raises UserError for whatever the user got wrong."""
+    if options.command == "list":
+        return
+    if ranks < 1:
+        raise UserError(f"-n {ranks} starts no rank: use at least 1")
+    _prepared(options, ranks)
+
+
+def execute(options, comm):
+    """Run the command on the ranks of `comm`; the code returned is the same on all of them."""
+    comm = Communicator(comm)
+    _configure_log(options, comm)
+    if options.command == "list":
+        if comm.rank == 0:
+            sys.stdout.write(listing(options.what))
+        return DONE
+    prepared = comm.together(lambda: _prepared(options, comm.size))
+    return (_run if options.command == "run" else _compare)(options, prepared, comm)
+
+
+# -- run and compare ---------------------------------------------------------------------
+
+
+def _prepared(options, ranks):
+    """[(experiment, problem)]: read, checked, problems built (one for all blocks that share it)."""
+    experiments, built, pairs = _experiments(options), {}, []
+    for experiment in experiments:
+        key = (experiment.problem_class, repr(sorted(experiment.problem_options.items())))
+        if key not in built:
+            built[key] = experiment.problem()
+        problem, method = built[key], experiment.method()
+        if ranks > problem.workers:
+            raise UserError(f"{ranks} ranks for workers = {problem.workers}: use at most as many ranks as workers")
+        method.check_problem(problem)
+        method.compressor.bind(problem.n, problem.workers, experiment.wire or problem.dtype, Stream(0, "test"))
+        pairs.append((experiment, problem))
+    if options.out:
+        results.check_folder(options.out)
+    return pairs
+
+
+def _experiments(options):
+    document = _document(options)
+    for short, key in _SHORT.items():
+        if getattr(options, short) is not None:
+            config.override(document, key, getattr(options, short))
+    for setting in options.settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise UserError(f"--set {setting} has no value: write --set KEY=VALUE, as in --set stop.rounds=100")
+        config.override(document, key, config.scalar(value))
+    if options.command == "compare":
+        return config.comparison(document)
+    document.pop("compare", None)
+    return [config.experiment(document)]
+
+
+def _document(options):
+    name = options.experiment
+    if name.endswith(".toml"):
+        return config.read(name)
+    if name in PROBLEMS:
+        return {"problem": {"name": name}}
+    raise UserError(f"{name!r} is neither an experiment file ending in .toml nor a problem{nearest(name, PROBLEMS)}")
+
+
+def _run(options, prepared, comm):
+    (experiment, problem), = prepared
+    folder = _folder(options, comm, f"{problem.name}-{experiment.method_class.name}")
+    result = _solve(experiment, problem, folder, comm)
+    if comm.rank == 0:
+        _say(options, summary(result))
+        if options.json:
+            sys.stdout.write(json.dumps(observers.finite(result.summary)) + "\n")
+    return EXIT_DIVERGED if result.status == DIVERGED else DONE
+
+
+def _compare(options, prepared, comm):
+    folder = _folder(options, comm, Path(options.experiment).stem)
+    found = {}
+    for experiment, problem in prepared:
+        result = _solve(experiment, problem, folder / _file_name(experiment.label), comm)
+        found[experiment.label] = result
+    if comm.rank == 0:
+        target = min((e.stop.relative_error for e, _ in prepared if e.stop.relative_error), default=tables.MILESTONE)
+        table = tables.text(*tables.comparison(found, target))
+        _say(options, _caption(prepared, comm) + "\n\n" + table + "\n\n" + _FOOTNOTE)
+        (folder / "table.txt").write_text(table + "\n")
+        _plot(options, found, folder, _caption(prepared, comm))
+        if options.json:
+            rows = [observers.finite(result.summary) for result in found.values()]
+            sys.stdout.write(json.dumps({"rows": rows}) + "\n")
+    return EXIT_DIVERGED if any(r.status == DIVERGED for r in found.values()) else DONE
+
+
+_FOOTNOTE = ("up, down: Mbit per worker until the relative error first fell that low, dense first exchange and "
+             "refreshes\nincluded; og /: how many times the bits of og (uplink alone; both directions) this "
+             "method's are contained in.")
+
+
+def _solve(experiment, problem, folder, comm):
+    where = comm.gather_objects(results.where())
+    watching = []
+    if comm.rank == 0:
+        watching = [results.RunDirectory(folder, experiment, where), observers.Rows(folder / "rows.jsonl"),
+                    observers.Progress(experiment.stop, experiment.label), _Header(experiment)]
+    result = solve(problem, experiment.method(), comm=comm, seed=experiment.seed, wire=experiment.wire,
+                   stop=experiment.stop, transport=experiment.transport, every=experiment.every, observers=watching)
+    result.summary["out"] = str(folder)
+    return result
+
+
+class _Header(observers.Observer):
+    """Says, before round 1, what is about to run and on which theorem it rests."""
+
+    def __init__(self, experiment):
+        self.experiment = experiment
+
+    def start(self, run):
+        method, constants = run.method, run.constants
+        tau = f", tau = {method.tau:.4g}" if method.parameters["tau"] is not None else ""
+        _log.info("%s: %s on %s, %s; %d workers on %d ranks (%s), %s on the wire", self.experiment.label, method.name,
+                  run.problem.name, method.compressor, run.fleet.workers, run.comm.size,
+                  results.mpi_library(run.comm), run.wire.name)
+        _log.info("%s: gamma = %.4g = %.3g/L%s, L = %.4g, mu = %.4g%s", self.experiment.label, method.gamma,
+                  method.gamma * constants.L, tau, constants.L, constants.mu,
+                  f" ({method.theorem})" if method.theorem and self.experiment.method_options.get(
+                      "gamma", "theory") == "theory" else "")
+
+
+def summary(result):
+    """The end of a run, for a human."""
+    s, end = result.summary, {"converged": "reached its target", "rounds": "reached its limit of rounds",
+                              "seconds": "reached its limit of seconds", "diverged": "DIVERGED"}[result.status]
+    measured = [(name, s[key]) for name, key in
+                (("relative error", "relative_error"), ("residual", "residual"), ("gap", "gap")) if s[key] is not None]
+    lines = [("", f"{s['method']} {end} after {s['rounds']} rounds")]
+    lines += [(name, f"{value:.3e}") for name, value in measured]
+    lines += [("uplink", f"{s['uplink_bits_per_worker'] / 1e6:.4g} Mbit per worker"),
+              ("downlink", f"{s['downlink_bits_per_worker'] / 1e6:.4g} Mbit per worker"),
+              ("handed to MPI", f"{s['wire_bytes_per_rank'] / 1e6:.4g} MB per rank"),
+              ("time", f"{s['seconds']:.2f} s: {s['seconds_compute']:.2f} operators, {s['seconds_compress']:.2f} "
+                       f"compression, {s['seconds_communicate']:.2f} communication"),
+              ("results", s["out"])]
+    return "\n".join(f"{name:<16}{value}" if name else value for name, value in lines)
+
+
+def _caption(prepared, comm):
+    experiment, problem = prepared[0]
+    return f"{problem.name}, n = {problem.n}, {problem.workers} workers, {comm.size} ranks, " \
+           f"{experiment.wire or problem.dtype.name} on the wire"
+
+
+def _plot(options, found, folder, title):
+    if not plotting.available():
+        _say(options, "no plot: matplotlib is not installed (pip install 'mpimasha[plot]')")
+        return
+    plotting.comparison(found, folder / "comparison.png", title)
+    _say(options, f"plot: {folder / 'comparison.png'}")
+
+
+def _folder(options, comm, name):
+    """The run's folder: rank 0's choice, known to all."""
+    return Path(comm.gather_objects(options.out or results.default_folder(name))[0])
+
+
+def _file_name(label):
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
+
+
+def _say(options, text):
+    if not options.quiet:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+
+
+def _configure_log(options, comm):
+    level = logging.WARNING if getattr(options, "quiet", False) else logging.INFO
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    _log.handlers[:] = [handler] if comm.rank == 0 else [logging.NullHandler()]
+    _log.setLevel(logging.DEBUG if getattr(options, "verbose", False) else level)
+    _log.propagate = False
+
+
+# -- list ----------------------------------------------------------------------------------
+
+_LISTS = {"problems": PROBLEMS, "methods": METHODS, "compressors": COMPRESSORS, "transports": TRANSPORTS}
+
+
+def listing(what=None):
+    """Names and first sentences; of methods the theorem too."""
+    blocks = []
+    for kind in [what] if what else _LISTS:
+        lines = [kind]
+        for name, cls in _LISTS[kind].items():
+            lines.append(f"  {name:<18} {(cls.__doc__ or '').strip().splitlines()[0]}")
+            if getattr(cls, "theorem", None):
+                lines.append(f"  {'':<18} {cls.theorem}")
+        blocks.append("\n".join(lines))
+    return "\n\n".join(blocks) + "\n"

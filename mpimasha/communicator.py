@@ -1,0 +1,122 @@
+"""The one file of the numerical path that calls MPI, and counts what it hands over.
+
+A `Communicator` wraps an mpi4py communicator, or nothing at all: with one rank no MPI
+library is needed.  Every buffer given to a collective is counted where it is given
+(`sent`), so the ledger's wire bytes are what a profiling shim between program and MPI
+would see.  Only buffers travel, nothing is pickled in a round.
+"""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from mpimasha.errors import UserError
+
+
+class Communicator:
+    """Collectives on buffers over `comm` (mpi4py), or on one process when it is None."""
+
+    def __init__(self, comm=None):
+        self.comm = comm if comm is not None and comm.Get_size() > 1 else None
+        self.rank = self.comm.Get_rank() if self.comm else 0
+        self.size = self.comm.Get_size() if self.comm else 1
+        self.sent = {"rounds": 0, "observers": 0}  # bytes of the send buffers of this rank
+        self._account = "rounds"
+
+    @contextmanager
+    def billed_to(self, account):
+        """Count what is sent inside this block in `account` ("rounds" or "observers")."""
+        before, self._account = self._account, account
+        try:
+            yield
+        finally:
+            self._account = before
+
+    # -- collectives of a round ------------------------------------------------------
+
+    def allgather_bytes(self, send, receive, counts, displacements):
+        """One packed collective: rank r's `counts[r]` bytes arrive at `displacements[r]`."""
+        if self.comm is None:
+            receive[displacements[0]:displacements[0] + counts[0]] = send
+            return
+        from mpi4py import MPI
+        self.sent[self._account] += send.nbytes
+        self.comm.Allgatherv([send, MPI.BYTE], [receive, counts, displacements, MPI.BYTE])
+
+    def plan_slices(self, rows, owners, bounds, dtype):
+        """Plan the exchange of column slices that `exchange_slices` executes.
+
+        Rank s gives rank r columns bounds[r]:bounds[r+1] of its rows; `owners[s]` is how
+        many rows rank s has.  Derived datatypes spare a packing pass of our own.
+        """
+        if self.comm is None:
+            return None
+        from mpi4py import MPI
+        base, v = MPI.Datatype.fromcode(np.dtype(dtype).char), np.dtype(dtype).itemsize
+        widths = np.diff(bounds)
+        types = [base.Create_vector(rows, int(width), int(bounds[-1])).Commit() for width in widths]
+        mine = int(widths[self.rank])
+        first = np.concatenate([[0], np.cumsum(owners)[:-1]])
+        send = ([1] * self.size, [int(b) * v for b in bounds[:-1]], types)
+        receive = ([int(o) * mine for o in owners], [int(f) * mine * v for f in first], [base] * self.size)
+        return send, receive
+
+    def exchange_slices(self, plan, send, receive):
+        """Alltoallw of the planned slices: `receive` (M, width) gets every worker's row of our slice."""
+        if plan is None:
+            receive[:] = send
+            return
+        self.sent[self._account] += send.nbytes
+        self.comm.Alltoallw([send, *plan[0]], [receive, *plan[1]])
+
+    # -- decisions and set-up ----------------------------------------------------------
+
+    def broadcast(self, array):
+        """Rank 0's array, in place, on every rank."""
+        if self.comm is not None:
+            self.sent[self._account] += array.nbytes if self.rank == 0 else 0
+            self.comm.Bcast(array, root=0)
+        return array
+
+    def gather_objects(self, value):
+        """[value of rank 0, value of rank 1, ...] on every rank; set-up and summaries only."""
+        return [value] if self.comm is None else self.comm.allgather(value)
+
+    def barrier(self):
+        if self.comm is not None:
+            self.comm.Barrier()
+
+    def together(self, function):
+        """Run `function` on every rank; a user's mistake on any of them is raised on all.
+
+        Without this, the ranks that found no fault would wait for ever for the one that did.
+        """
+        result, sentence = None, None
+        try:
+            result = function()
+        except UserError as error:
+            sentence = str(error)
+        sentences = [s for s in self.gather_objects(sentence) if s is not None]
+        if sentences:
+            raise UserError(sentences[0])
+        return result
+
+    def one_per_node_first(self, function):
+        """Run `function` on one rank of each node, then on the others (cold caches)."""
+        if self.comm is None:
+            function()
+            return
+        from mpi4py import MPI
+        node = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
+        if node.Get_rank() == 0:
+            function()
+        node.Barrier()
+        if node.Get_rank() != 0:
+            function()
+        node.Free()
+        self.barrier()
+
+
+def block(rank, ranks, workers):
+    """The contiguous block of workers that `rank` owns: sizes differ by at most one."""
+    return range(rank * workers // ranks, (rank + 1) * workers // ranks)

@@ -1,0 +1,103 @@
+"""What a compressor is.
+
+Write your own by subclassing `Compressor`: `fields` says what a message holds,
+`encode` fills it, `decode` adds it up, and the class states its constant.  `bind`
+gives a compressor its dimension; a bound compressor belongs to one channel.
+"""
+
+import copy
+from types import SimpleNamespace
+
+import numpy as np
+
+from mpimasha.errors import UserError
+
+INDEPENDENT, PARTITION = "independent", "partition"  # how the workers' draws depend on each other
+
+
+class Compressor:
+    """Base of all compressors; those below `n` exist after `bind`.
+
+    Attributes
+    ----------
+    unbiased, contractive : bool
+        Of the class: which theory applies.
+    n, workers : int
+        Dimension of a message's vector; number of workers M.
+    wire : numpy.dtype
+        Type of a value on the wire, v = 8 * itemsize bits.
+    stream : Stream
+        ``stream(worker, k)`` is the random key of a worker's draw in exchange k.
+    q : float or None
+        E Q(x) = x and E|Q(x)|^2 <= q |x|^2; None if biased.
+    contraction : float or None
+        delta with E|C(x) - x|^2 <= (1 - 1/delta)|x|^2; None if not contractive.
+    bits : float
+        Model bits of one message, mean over the workers.
+    dependence : str
+        "independent" streams across workers, or "partition" (PermK).
+    """
+
+    name = None
+    unbiased = False
+    contractive = False
+    dependence = INDEPENDENT
+    q = None
+    contraction = None
+
+    def bind(self, n, workers, wire, stream):
+        """A copy of this compressor for vectors of dimension `n`."""
+        bound = copy.copy(self)
+        bound.n, bound.workers, bound.wire, bound.stream = n, workers, np.dtype(wire), stream
+        bound.prepare()
+        return bound
+
+    def prepare(self):
+        """Allocate scratch space and check the parameters against `n` (after `bind`)."""
+
+    def fields(self):
+        """{name: (dtype, count)} of a message: fixed sizes, the same for every worker."""
+        raise NotImplementedError(f"compressor {self.name} does not say what its message holds")
+
+    def encode(self, x, message, worker, k):
+        """Compress `x` (a Linear of vectors of shape (n,)) into the arrays of `message`."""
+        raise NotImplementedError(f"compressor {self.name} cannot encode")
+
+    def decode(self, message, worker, k, scale, out):
+        """out += scale * (the vector that the message of `worker` stands for)."""
+        raise NotImplementedError(f"compressor {self.name} cannot decode")
+
+    @property
+    def value_bits(self):
+        return 8 * self.wire.itemsize
+
+    @property
+    def index_bits(self):
+        """ceil(log2 n): the bits of one index."""
+        return (self.n - 1).bit_length()
+
+    @property
+    def index_dtype(self):
+        return np.dtype(np.uint32 if self.n < 2**32 else np.uint64)
+
+    def __str__(self):
+        return self.name
+
+
+def message(fields):
+    """A message with arrays of its own, for use outside a transport."""
+    return SimpleNamespace(**{name: np.zeros(count, dtype) for name, (dtype, count) in fields.items()})
+
+
+def check_kept(k, name):
+    """Refuse a number that is neither a fraction below 1 nor a count."""
+    if not 0 < k or (k >= 1 and k != int(k)):
+        raise UserError(f"{name}:{k} keeps neither a fraction between 0 and 1 nor a count of at least 1")
+
+
+def kept(k, n, name):
+    """The count that `k`, a fraction of n below 1 or a count, stands for."""
+    count = max(1, round(k * n)) if k < 1 else int(k)
+    if count > n:
+        raise UserError(f"{name}:{k} keeps more coordinates than the dimension n = {n}: use a count up to {n}")
+    return count

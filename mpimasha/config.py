@@ -1,0 +1,209 @@
+"""An experiment: read from TOML and the command line, checked, turned into objects.
+
+Every key is checked against what the code accepts: the parameters of a problem or a
+method are those of its class, so a new class needs no change here.
+"""
+
+import inspect
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from mpimasha import compressors
+from mpimasha.errors import UserError
+from mpimasha.methods import METHODS
+from mpimasha.names import nearest
+from mpimasha.problems import PROBLEMS
+from mpimasha.stop import Stop
+from mpimasha.transports import TRANSPORTS
+
+WIRES = ("float64", "float32")
+_PLAIN = {"workers": int, "seed": int, "wire": str}
+_TABLES = ("problem", "method", "compressor", "transport", "stop", "observe")
+_NOT_IN_FILE = {"self", "up", "workers"}  # parameters of classes that other keys set
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """One run, checked; `problem` and `method` build what it describes."""
+
+    label: str
+    document: dict  # as the user wrote it, overrides included: the manifest's copy
+    problem_class: type
+    problem_options: dict
+    method_class: type
+    method_options: dict
+    seed: int
+    wire: str | None
+    transport: str
+    stop: Stop
+    every: int | str
+
+    def problem(self):
+        return self.problem_class(**self.problem_options)
+
+    def method(self):
+        return self.method_class(**self.method_options)
+
+
+def read(path):
+    """The TOML document at `path` as a dict."""
+    try:
+        return tomllib.loads(Path(path).read_text())
+    except FileNotFoundError:
+        raise UserError(f"experiment file {str(path)!r} does not exist: give the path of a .toml file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"experiment file {str(path)!r} cannot be read: {error}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"experiment file {str(path)!r} is not valid TOML: {error}") from None
+
+
+def override(document, key, value):
+    """Set a dotted key; a new `name` drops the other keys of its table, which belonged to the old one."""
+    table, _, leaf = key.rpartition(".")
+    if not table:
+        document[leaf] = value
+        return
+    section = document.setdefault(table, {})
+    if not isinstance(section, dict):
+        raise UserError(f"{table} = {section!r} is not a table: write [{table}]")
+    if leaf == "name" and section.get("name", value) != value:
+        section.clear()
+        if table == "method":
+            document.pop("compressor", None)
+    section[leaf] = value
+
+
+def experiment(document, label=None):
+    """Check a document without [[compare]] blocks and return its `Experiment`."""
+    _known(document, [*_PLAIN, *_TABLES, "compare"], "")
+    for key, kind in _PLAIN.items():
+        if key in document:
+            _typed(key, document[key], kind)
+    for name in _TABLES:
+        if not isinstance(document.get(name, {}), dict):
+            raise UserError(f"{name} = {document[name]!r} is not a table: write [{name}] and its keys below")
+    problem = _one_of("problem", document, PROBLEMS, "bilinear")
+    method = _one_of("method", document, METHODS, "masha1")
+    problem_options = _options("problem", document, problem)
+    if "workers" in document:
+        problem_options["workers"] = document["workers"]
+    method_options = _options("method", document, method)
+    up, wire = _compressor(document)
+    if up is not None:
+        method_options["up"] = up
+    if document.get("seed", 0) < 0:
+        raise UserError(f"seed = {document['seed']} is out of range: use a whole number of at least 0")
+    built = Experiment(label or method.name, document, problem, problem_options, method, method_options,
+                       document.get("seed", 0), wire, _transport(document), _stop(document), _every(document))
+    built.method()  # its own checks of gamma, tau, compressor
+    return built
+
+
+def comparison(document):
+    """The experiments of the [[compare]] blocks, each the document with a block's overrides."""
+    blocks = document.get("compare", [])
+    if not isinstance(blocks, list) or not blocks or not all(isinstance(b, dict) for b in blocks):
+        raise UserError("compare needs at least one [[compare]] block, each with a label and the keys that differ")
+    base = {key: value for key, value in document.items() if key != "compare"}
+    experiments = []
+    for block in blocks:
+        merged = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
+        for key, value in block.items():
+            if key == "label":
+                continue
+            if not isinstance(value, dict):
+                override(merged, key, value)
+                continue
+            for leaf in sorted(value, key=lambda leaf: leaf != "name"):  # the name first: it clears its table
+                override(merged, f"{key}.{leaf}", value[leaf])
+        experiments.append(experiment(merged, str(block.get("label", merged.get("method", {}).get("name", "masha1")))))
+    labels = [e.label for e in experiments]
+    for label in labels:
+        if labels.count(label) > 1:
+            raise UserError(f"label = {label!r} stands in more than one [[compare]] block: give each its own")
+    return experiments
+
+
+def scalar(text):
+    """The value of ``--set key=value``: TOML where it parses, else the text itself."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _known(table, known, prefix):
+    for key in table:
+        if key not in known:
+            raise UserError(f"unknown key {prefix}{key}{nearest(key, known)}")
+
+
+def _one_of(table, document, registry, default):
+    name = document.get(table, {}).get("name", default)
+    if not isinstance(name, str) or name not in registry:
+        raise UserError(f"{table}.name = {name!r} is unknown{nearest(name, registry)}")
+    return registry[name]
+
+
+def _options(table, document, cls):
+    """The keys of a table that belong to `cls`, with the types its constructor is annotated with."""
+    hints = typing.get_type_hints(cls.__init__)
+    parameters = [name for name in inspect.signature(cls).parameters if name not in _NOT_IN_FILE]
+    given = {key: value for key, value in document.get(table, {}).items() if key != "name"}
+    _known(given, parameters, f"{table}.")
+    for key, value in given.items():
+        _typed(f"{table}.{key}", value, hints.get(key, object))
+    return given
+
+
+def _typed(key, value, hint):
+    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    kinds = tuple({*kinds, int} if float in kinds else kinds)
+    if object in kinds or (isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)):
+        return
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    wanted = " or ".join(text for kind, text in names.items() if kind in (hint, *typing.get_args(hint)))
+    raise UserError(f"{key} = {value!r} has the wrong type: use {wanted}")
+
+
+def _compressor(document):
+    """(compressor or None, wire or None) of the tables; `wire` may stand in the compressor's text."""
+    table, wire = document.get("compressor", {}), document.get("wire")
+    _known(table, ["up"], "compressor.")
+    up = None
+    if "up" in table:
+        _typed("compressor.up", table["up"], str)
+        up, other = compressors.parse(table["up"])
+        if other.get("wire") and wire and other["wire"] != wire:
+            raise UserError(f"compressor.up = {table['up']!r} says wire = {other['wire']!r} but wire = {wire!r}: keep one")
+        wire = other.get("wire") or wire
+    if wire is not None and wire not in WIRES:
+        raise UserError(f"wire = {wire!r} is unknown: use {' or '.join(WIRES)}")
+    return up, wire
+
+
+def _transport(document):
+    table = document.get("transport", {})
+    _known(table, ["name"], "transport.")
+    name = table.get("name", "auto")
+    if name != "auto" and name not in TRANSPORTS:
+        raise UserError(f"transport.name = {name!r} is unknown{nearest(name, ['auto', *TRANSPORTS])}")
+    return name
+
+
+def _stop(document):
+    table = document.get("stop", {})
+    _known(table, [field.name for field in fields(Stop)], "stop.")
+    return Stop(**table)
+
+
+def _every(document):
+    table = document.get("observe", {})
+    _known(table, ["every"], "observe.")
+    every = table.get("every", "log")
+    if every != "log" and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
+        raise UserError(f"observe.every = {every!r} is out of range: use 'log' or a number of rounds of at least 1")
+    return every

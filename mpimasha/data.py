@@ -1,0 +1,85 @@
+"""Reading and arranging the data of a regression: bundled sets, .npz files, splits."""
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from mpimasha.errors import UserError
+from mpimasha.randomness import generator
+
+BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
+SPLITS = ("shuffled", "even", "sorted")
+
+
+def load(name):
+    """X (N, d) and y (N,) in float64, from scikit-learn's bundled sets or an .npz file.
+
+    Raises
+    ------
+    UserError
+        Unknown name, missing or torn file, arrays that are not a data set.
+    """
+    if str(name).endswith(".npz"):
+        return _checked(*_load_npz(Path(name)), name)
+    if name not in BUNDLED:
+        raise UserError(f"problem.data = {name!r} is neither a bundled set ({', '.join(BUNDLED)}) nor a path ending "
+                        f"in .npz")
+    try:
+        from sklearn import datasets
+    except ImportError:
+        raise UserError(f"problem.data = {name!r} comes with scikit-learn, which is not installed: "
+                        f"pip install 'mpimasha[data]'") from None
+    bunch = getattr(datasets, f"load_{name}")()
+    return _checked(bunch.data, bunch.target, name)
+
+
+def _load_npz(path):
+    if not path.exists():
+        raise UserError(f"problem.data = {str(path)!r} does not exist: give the path of an .npz file with arrays X and y")
+    try:
+        with np.load(path) as arrays:
+            if "X" not in arrays or "y" not in arrays:
+                raise UserError(f"problem.data = {str(path)!r} holds {', '.join(arrays) or 'no arrays'}: it needs "
+                                f"arrays named X and y")
+            return arrays["X"], arrays["y"]
+    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"problem.data = {str(path)!r} cannot be read ({error}): the file is torn or not an .npz "
+                        f"file") from None
+
+
+def _checked(X, y, name):
+    try:
+        X, y = np.asarray(X, np.float64), np.asarray(y, np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"problem.data = {str(name)!r} is not numeric: X and y must be numbers") from None
+    if X.ndim != 2 or y.ndim != 1 or len(X) != len(y) or not X.size:
+        raise UserError(f"problem.data = {str(name)!r} has X of shape {X.shape} and y of shape {y.shape}: they must be "
+                        f"(N, d) and (N,) with N, d at least 1")
+    if not (np.isfinite(X).all() and np.isfinite(y).all()):
+        raise UserError(f"problem.data = {str(name)!r} contains values that are not finite: remove those rows first")
+    return X, y
+
+
+def standardised(X):
+    """Columns with mean 0 and variance 1; constant columns become 0."""
+    spread = X.std(axis=0)
+    return (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+
+
+def signs(y, name):
+    """Labels -1 and 1 from any two classes, in their sorted order."""
+    classes = np.unique(y)
+    if len(classes) != 2:
+        raise UserError(f"problem.data = {str(name)!r} has {len(classes)} classes: the logistic loss needs two "
+                        f"(or use loss = 'square')")
+    return np.where(y == classes[1], 1.0, -1.0)
+
+
+def order(split, y, seed):
+    """The order in which samples are dealt out in contiguous blocks, one block a worker."""
+    if split == "shuffled":
+        return generator(seed, "split").permutation(len(y))
+    return np.argsort(y, kind="stable") if split == "sorted" else np.arange(len(y))

@@ -1,0 +1,9 @@
+"""The two ways a run ends badly without being our fault."""
+
+
+class UserError(ValueError):
+    """A mistake in what the user asked for: one sentence that names key, value and remedy; exit code 2."""
+
+
+class LaunchError(UserError):
+    """The ranks were not started the way MPI needs them."""

@@ -1,0 +1,79 @@
+"""The workers this rank owns: their operators, and the coin all ranks share."""
+
+import copy
+from time import perf_counter
+
+import numpy as np
+
+from mpimasha.communicator import block
+from mpimasha.errors import UserError
+from mpimasha.ledger import Ledger
+from mpimasha.linear import Linear
+from mpimasha.randomness import COMMON, Stream
+
+
+class Fleet:
+    """This rank's workers.
+
+    Parameters
+    ----------
+    problem : Problem
+    comm : Communicator
+    seed : int
+    ledger : Ledger
+    """
+
+    def __init__(self, problem, comm, seed, ledger):
+        if comm.size > problem.workers:
+            raise UserError(f"{comm.size} ranks for workers = {problem.workers}: use at most as many ranks as workers")
+        self.workers, self.n, self.dtype = problem.workers, problem.n, problem.dtype
+        self.owned = block(comm.rank, comm.size, problem.workers)
+        self.operators = [problem.operator(m) for m in self.owned]
+        self.ledger = ledger
+        self._coin = Stream(seed, "coin")
+        self._scratch = np.zeros(problem.n, problem.dtype)
+
+    def F(self, z):
+        """The operators of this rank's workers at `z`, one vector a worker, computed when read.
+
+        Parameters
+        ----------
+        z : Linear
+            A single state vector, such as ``self.zhalf``.
+        """
+        ((_, array),) = z.terms
+        return Linear.of(Evaluation(self, array))
+
+    def solo(self):
+        """A fleet of two workers that both are our first one, off the record: for rehearsals."""
+        solo = copy.copy(self)
+        solo.workers = min(2, self.workers)
+        solo.owned = range(solo.workers)
+        solo.operators = self.operators[:1] * solo.workers
+        solo.ledger = Ledger()
+        return solo
+
+    def coin(self, k, probability):
+        """The common coin of round k: the same on every rank, drawn in every round."""
+        return bool(self._coin.uniform(COMMON, k) < probability)
+
+
+class Evaluation:
+    """F_m(z) for this rank's workers; each row is computed when a compressor asks for it.
+
+    The row lives in a scratch vector until the next one is asked for: the compressor finds
+    it in cache, and no (m_local, n) array of operators is ever made.
+    """
+
+    __slots__ = ("fleet", "z")
+
+    def __init__(self, fleet, z):
+        self.fleet, self.z = fleet, z
+
+    def row(self, i):
+        fleet = self.fleet
+        started = perf_counter()
+        fleet.operators[i](self.z, fleet._scratch)
+        fleet.ledger.spend("compute", started)
+        fleet.ledger.operator()
+        return fleet._scratch

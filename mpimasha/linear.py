@@ -1,0 +1,66 @@
+"""Linear combinations of vectors, written as formulas and evaluated in one pass.
+
+``tau * z + (1 - tau) * w`` makes no array: it makes a `Linear`, a short tuple of
+(coefficient, vector) terms.  It is evaluated once, by one fused kernel, into the
+buffer of the state it is assigned to (see `mpimasha.state`), or read entry by entry by
+a compressor that needs only some of them.
+"""
+
+from mpimasha.kernels import updates
+
+_COMBINE = {1: updates.combine1, 2: updates.combine2, 3: updates.combine3, 4: updates.combine4}
+_UPDATE = {1: updates.update1, 2: updates.update2, 3: updates.update3}
+_GATHER = {1: updates.gather1, 2: updates.gather2, 3: updates.gather3}
+
+
+class Linear:
+    """sum_i c_i v_i, not evaluated yet.
+
+    Parameters
+    ----------
+    terms : tuple of (float, vector)
+        A vector is an array of shape (n,), or one vector a worker: an object whose
+        ``row(i)`` gives the array of this rank's i-th worker (`mpimasha.state.Rows`,
+        `mpimasha.fleet.Evaluation`).  At most four terms.
+    """
+
+    __slots__ = ("terms",)
+    __array_ufunc__ = None  # NumPy scalars on the left leave the product to __rmul__
+
+    def __init__(self, terms):
+        self.terms = terms
+
+    @classmethod
+    def of(cls, vector):
+        return cls(((1.0, vector),))
+
+    def __add__(self, other):
+        return Linear(self.terms + other.terms)
+
+    def __sub__(self, other):
+        return self + (-1.0) * other
+
+    def __rmul__(self, scale):
+        return Linear(tuple((scale * c, v) for c, v in self.terms))
+
+    def row(self, i):
+        """The same combination for this rank's i-th worker."""
+        return Linear(tuple((c, v.row(i)) for c, v in self.terms))
+
+    def write(self, out):
+        """Evaluate into `out`, in one pass; `out` may be one of the terms or of another dtype."""
+        terms = self.terms
+        own = [c for c, v in terms if v is out]
+        if not own:
+            _COMBINE[len(terms)](out, *(part for term in terms for part in term))
+            return
+        rest = [part for term in terms if term[1] is not out for part in term]
+        if rest:
+            _UPDATE[len(rest) // 2](sum(own), out, *rest)
+        elif sum(own) != 1.0:
+            out *= sum(own)
+
+    def gather(self, index, scale, out):
+        """out[j] = scale * (sum_i c_i v_i)[index[j]], reading only those entries."""
+        parts = [part for c, v in self.terms for part in (scale * c, v)]
+        _GATHER[len(self.terms)](out, index, *parts)

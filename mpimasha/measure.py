@@ -1,0 +1,73 @@
+"""How far a run has come: relative error, residual, gap, and what it has cost so far."""
+
+import numpy as np
+
+from mpimasha.channel import Channel
+from mpimasha.compressors.identity import Identity
+from mpimasha.errors import UserError
+from mpimasha.linear import Linear
+from mpimasha.memory import Plain
+
+
+class Measure:
+    """Measures a run; the exchange it needs is not billed to the run.
+
+    Parameters
+    ----------
+    run : Run
+    reference : array of shape (n,) or None
+        z*, needed on rank 0 only.
+    """
+
+    def __init__(self, run, reference):
+        self.run, self.reference = run, reference
+        problem = run.problem
+        self._mean = Channel(Identity(), Plain(), "uplink", fleet=run.fleet, comm=run.comm, ledger=run.ledger,
+                             wire=problem.dtype, seed=run.seed)
+        z0 = problem.start()
+        self._z0 = z0
+        self._size = 1.0 + float(z0 @ z0)
+        self._error0 = float(np.sum((z0 - reference)**2)) if reference is not None else None
+        self._residual0 = None
+        self._residual0 = self._residual(z0)
+
+    def can_measure(self, targets):
+        """Refuse a target that this problem has no measure for."""
+        run, name = self.run, self.run.problem.name
+        if "relative_error" in targets and self.reference is None and run.comm.rank == 0:
+            raise UserError(f"stop.relative_error needs a solution of {name}, which has none with these settings: set "
+                            f"stop.relative_error = 0 and use stop.residual or stop.rounds")
+        if "gap" in targets and run.problem.gap(self._z0) is None:
+            raise UserError(f"stop.gap cannot be computed for {name} with these settings: use stop.residual")
+
+    def __call__(self, targets, full, seconds):
+        """A row after run.k rounds; without `full`, only what `targets` need."""
+        run, z, ledger = self.run, self.run.method.iterate, self.run.ledger
+        row = {"round": run.k, "relative_error": self._relative_error(z), "residual": None, "gap": None,
+               "uplink_bits": ledger.uplink_bits, "downlink_bits": ledger.downlink_bits,
+               "wire_bytes": run.comm.sent["rounds"], "exchanges": ledger.exchanges,
+               "operator_calls": ledger.operator_calls / len(run.fleet.owned), "seconds": seconds,
+               "distance": float(np.sum((z - self._z0)**2)) / self._size}
+        if full or "residual" in targets:
+            row["residual"] = self._residual(z)
+        if (full or "gap" in targets) and run.comm.rank == 0:
+            row["gap"] = run.problem.gap(z) if np.isfinite(row["distance"]) else None
+        return row
+
+    def _relative_error(self, z):
+        if self.reference is None:
+            return None
+        return float(np.sum((z - self.reference)**2)) / (self._error0 or 1.0)
+
+    def _residual(self, z):
+        """r(z)/r(z0), r(z) = L |z - prox_{h/L}(z - F(z)/L)|, which is |F(z)| for h = 0."""
+        run = self.run
+        with run.ledger.unbilled(), run.comm.billed_to("observers"):
+            F = self._mean.mean(run.fleet.F(Linear.of(z)), 0).terms[0][1]
+        step = F
+        if not run.problem.prox.is_zero:
+            moved = z - F / run.constants.L
+            run.problem.prox.apply(moved, 1 / run.constants.L)
+            step = run.constants.L * (z - moved)
+        value = float(np.linalg.norm(step))
+        return value / (self._residual0 or value or 1.0) if self._residual0 is not None else value

@@ -1,0 +1,107 @@
+"""What a method is: the step, and the theory attached to it."""
+
+from mpimasha import state
+from mpimasha.compressors.base import Compressor
+from mpimasha.compressors.identity import Identity
+from mpimasha.errors import UserError
+from mpimasha.memory import Plain
+from mpimasha.stepsizes import check_gamma, resolve_gamma
+
+
+class Method:
+    """Base of all methods.
+
+    A subclass declares its state (`Shared`, `PerWorker`), writes `start` and `step` as the
+    algorithm reads, and attaches its theory: accepted compressors, step size, factor.
+
+    Parameters
+    ----------
+    up : Compressor, optional
+        Of the uplink.
+    gamma : float or str
+        "theory", a number, or "0.25/L".
+
+    Attributes
+    ----------
+    up, refresh : Channel
+        After `bind`: the channel of the rounds, and the dense one of exact exchanges.
+    prox, fleet : Proximal, Fleet
+    gamma : float
+    """
+
+    name = None
+    memory = Plain
+    theorem = None  # the statement that gamma = "theory" rests on, one line
+
+    def __init__(self, up: Compressor | None = None, gamma: float | str = "theory"):
+        self.compressor = up if up is not None else self.default_compressor()
+        self.accept(self.compressor)
+        self._gamma = check_gamma(gamma)
+
+    # -- theory ------------------------------------------------------------------------
+
+    def default_compressor(self):
+        return Identity()
+
+    def accept(self, compressor):
+        """Raise UserError for a compressor that the method's theory or sense excludes."""
+
+    def theory_gamma(self, constants):
+        """The step size of the method's theorem."""
+        raise UserError(f"method.gamma = 'theory': no theorem is known for {self.name}, give a number or '0.25/L'")
+
+    def theory_factor(self, constants):
+        """f with E (Lyapunov function after a round) <= f * (before), at this gamma; None if unknown."""
+        return None
+
+    def check_problem(self, problem):
+        """Raise UserError for a problem the method cannot solve."""
+
+    # -- life ----------------------------------------------------------------------------
+
+    def bind(self, problem, fleet, channel, constants):
+        """Allocate the state, open the channels, fix the step size.
+
+        Parameters
+        ----------
+        channel : callable
+            ``channel(compressor, memory, purpose)`` opens a `Channel`.
+        """
+        self.check_problem(problem)
+        self.fleet, self.prox, self.z0 = fleet, problem.prox, problem.start()
+        state.allocate(self, len(fleet.owned), fleet.n, fleet.dtype)
+        self.up = channel(self.compressor, self.memory(), "uplink")
+        self.refresh = channel(Identity(), Plain(), "refresh") if self.uses_refresh else None
+        self.set_parameters(constants)
+
+    uses_refresh = False
+
+    def set_parameters(self, constants):
+        self.gamma = resolve_gamma(self._gamma, constants, lambda: self.theory_gamma(constants))
+
+    def start(self):
+        """The state before round 1, with the exchanges this costs."""
+        self.z = self.z0
+
+    def step(self, k):
+        """Round k = 0, 1, ...: one pass of the algorithm's loop body."""
+        raise NotImplementedError(f"method {self.name} has no step")
+
+    # -- results ---------------------------------------------------------------------------
+
+    @property
+    def iterate(self):
+        """z^k, the array itself."""
+        return state.buffers(self)["z"]
+
+    @property
+    def parameters(self):
+        """The numbers a row of results shows."""
+        return {"gamma": self.gamma, "tau": getattr(self, "tau", None)}
+
+
+def uncompressed(method, compressor):
+    """Refuse compression where the method only converges without it."""
+    if compressor.name != "identity":
+        raise UserError(f"compressor.up = '{compressor}' cannot be used with {method}, which sends whole vectors: "
+                        f"use identity, or masha1 or masha2")

@@ -1,0 +1,110 @@
+"""What looks on while a method steps: rows on disk, progress on the screen."""
+
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+from time import monotonic
+
+_LINE_SECONDS = 5.0
+_BAR_SECONDS = 0.2
+_log = logging.getLogger("mpimasha")
+
+
+class Observer:
+    """Called on every rank: before round 1, at every row, at the end.
+
+    `observe` gets the run and the row (see `mpimasha.measure`); it may read everything
+    and must change nothing.
+    """
+
+    def start(self, run):
+        pass
+
+    def observe(self, run, row):
+        pass
+
+    def finish(self, run, result):
+        pass
+
+
+class Rows(Observer):
+    """Append each row to a JSON-lines file, at once and whole."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def start(self, run):
+        self._file = open(self.path, "a")
+
+    def observe(self, run, row):
+        self._file.write(json.dumps(finite(row)) + "\n")
+        self._file.flush()
+
+    def finish(self, run, result):
+        self._file.close()
+
+
+class Progress(Observer):
+    """A line in the log now and then; a bar that redraws itself on a terminal."""
+
+    def __init__(self, stop, label):
+        self.stop, self.label = stop, label
+        self._bar = sys.stdout.isatty() or os.environ.get("MPIMASHA_TERMINAL") == "1"
+        self._next = monotonic() + (_BAR_SECONDS if self._bar else _LINE_SECONDS)
+
+    def start(self, run):
+        for sentence in run.problem.warnings(run.method.iterate):
+            _log.warning(sentence)
+
+    def observe(self, run, row):
+        if monotonic() < self._next:
+            return
+        if self._bar:
+            self._draw(row)
+            self._next = monotonic() + _BAR_SECONDS
+        else:
+            _log.info("%s: %s", self.label, describe(row))
+            self._next = monotonic() + _LINE_SECONDS
+
+    def finish(self, run, result):
+        if self._bar:
+            sys.stdout.write("\r\x1b[K")
+            sys.stdout.flush()
+        for sentence in run.problem.warnings(run.method.iterate) if result.status != "diverged" else []:
+            _log.warning(sentence)
+
+    def _draw(self, row):
+        width = shutil.get_terminal_size().columns
+        done = self.fraction(row)
+        filled = round(20 * done)
+        text = f"{self.label} [{'#' * filled}{'.' * (20 - filled)}] {describe(row)}"
+        sys.stdout.write("\r" + text[:width - 1] + "\x1b[K")
+        sys.stdout.flush()
+
+    def fraction(self, row):
+        """How much of the way to the nearest end of the run lies behind us."""
+        stop, parts = self.stop, [0.0]
+        for name in stop.targets:
+            if row[name] is not None and 0 < row[name] < 1:
+                parts.append(math.log(row[name]) / math.log(min(getattr(stop, name), 0.5)))
+        if stop.rounds:
+            parts.append(row["round"] / stop.rounds)
+        if stop.seconds:
+            parts.append(row["seconds"] / stop.seconds)
+        return min(1.0, max(parts))
+
+
+def describe(row):
+    """One line for a human: the round, how far, at what cost."""
+    measured = [f"{label} {row[key]:.2e}" for key, label in
+                (("relative_error", "relative error"), ("residual", "residual")) if row[key] is not None]
+    return (f"round {row['round']}, {', '.join(measured)}, {row['uplink_bits'] / 1e6:.4g} Mbit up, "
+            f"{row['seconds']:.1f} s")
+
+
+def finite(row):
+    """The row with null in place of what JSON cannot hold."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}

@@ -1,0 +1,6 @@
+"""Problems by name."""
+
+from mpimasha.problems.bilinear import Bilinear
+from mpimasha.problems.robust_regression import RobustRegression
+
+PROBLEMS = {p.name: p for p in (Bilinear, RobustRegression)}

@@ -1,0 +1,74 @@
+"""What a problem is: find z* with <F(z*), z - z*> + h(z) - h(z*) >= 0 for all z."""
+
+import numpy as np
+
+from mpimasha.errors import UserError
+from mpimasha.proximal import Zero
+
+
+class Problem:
+    """Base of all problems: F = 1/M sum_m F_m, and what is known about it.
+
+    Attributes
+    ----------
+    name : str
+    workers : int
+        M.
+    n : int
+        Dimension of z.
+    dtype : numpy.dtype
+        Of z and of the operators.
+    prox : Proximal
+        Of h.
+    L, mu : float
+        Lipschitz constant and strong monotonicity of F; mu is reported, no step size needs it.
+    """
+
+    name = None
+    dtype = np.dtype(np.float64)
+    prox = Zero()
+    L = None
+    mu = 0.0
+
+    def operator(self, worker):
+        """F_m as a function ``F_m(z, out)`` of arrays of shape (n,), out = F_m(z)."""
+        raise NotImplementedError(f"problem {self.name} has no operator")
+
+    def lipschitz(self, worker):
+        """L_m, the Lipschitz constant of F_m, or None."""
+        return None
+
+    def dissimilarity(self, worker):
+        """The Lipschitz constant of F_m - F, or None."""
+        return None
+
+    def start(self):
+        """z^0, shape (n,)."""
+        return np.zeros(self.n, self.dtype)
+
+    def solution(self):
+        """z* in closed form, shape (n,), or None."""
+        return None
+
+    def gap(self, z):
+        """max_y g(x, y) - min_x g(x, y), or None where it is not computed."""
+        return None
+
+    def identity(self):
+        """A short text that names the problem up to everything its solution depends on."""
+        raise NotImplementedError(f"problem {self.name} does not say what identifies it")
+
+    def warnings(self, z):
+        """Sentences about what the user should know of the point z."""
+        return []
+
+
+def check(key, value, what, good):
+    """Refuse a parameter: one sentence with the key, the value and what would be right."""
+    if not good:
+        raise UserError(f"{key} = {value!r} is out of range: use {what}")
+    return value
+
+
+def check_workers(workers):
+    return check("workers", workers, "a whole number of at least 1", workers >= 1)

@@ -1,0 +1,110 @@
+"""The bilinear saddle-point problem with quadratic regularisation."""
+
+from functools import cached_property
+
+import numpy as np
+
+from mpimasha.kernels.saddle import bilinear_operator
+from mpimasha.problems.base import Problem, check, check_workers
+from mpimasha.randomness import generator
+
+
+class Bilinear(Problem):
+    """min_x max_y 1/M sum_m x'A_m y + a_m'x - b_m'y + lam/2 |x|^2 - lam/2 |y|^2.
+
+    F_m(x, y) = (A_m y + lam x + a_m, -A_m'x + lam y + b_m), affine and strongly monotone
+    with mu = lam = 1/kappa.  A_m = A + heterogeneity N_m with |A|_2 = 1 (Gaussian),
+    N_m = (G_m - G_{m+1 mod M}) / sqrt 2 with Gaussian G_m of norm about 1, so sum N_m = 0
+    and any worker's data follow from (seed, worker) alone.  The linear terms are a common
+    N(0, 1) plus private ones built like N_m.
+
+    Parameters
+    ----------
+    dim : int
+        Dimension of x and of y: n = 2 dim.
+    kappa : float
+        1 / lam, about L / mu.
+    heterogeneity : float
+        Size of the workers' disagreement.
+    workers : int
+        M.
+    seed : int
+        Of the data, not of the run.
+    """
+
+    name = "bilinear"
+
+    def __init__(self, dim: int = 50, kappa: float = 100.0, heterogeneity: float = 0.5, workers: int = 10,
+                 seed: int = 0):
+        self.dim = check("problem.dim", dim, "a whole number of at least 1", dim >= 1)
+        self.kappa = check("problem.kappa", kappa, "a number of at least 1", kappa >= 1)
+        self.heterogeneity = check("problem.heterogeneity", heterogeneity, "a number of at least 0",
+                                   heterogeneity >= 0)
+        self.workers = check_workers(workers)
+        self.seed = check("problem.seed", seed, "a whole number of at least 0", seed >= 0)
+        self.n = 2 * dim
+        self.mu = 1 / kappa
+
+    @property
+    def L(self):
+        return float(np.hypot(1.0, self.mu))  # J = [[lam, A], [-A', lam]] is normal
+
+    @cached_property
+    def _mean(self):
+        """(A, a, b): the common part, which is the mean."""
+        rng = generator(self.seed, "problem", 0)
+        A = rng.standard_normal((self.dim, self.dim))
+        return A / _norm(A), rng.standard_normal(self.dim), rng.standard_normal(self.dim)
+
+    def _private(self, worker):
+        """G_m and the worker's private linear terms; a Gaussian matrix has norm about 2 sqrt(dim)."""
+        rng = generator(self.seed, "problem", 1, worker % self.workers)
+        G = rng.standard_normal((self.dim, self.dim)) / (2 * np.sqrt(self.dim))
+        return G, rng.standard_normal(self.dim), rng.standard_normal(self.dim)
+
+    def _deviation(self, worker):
+        """(N_m, and the deviations of a_m and b_m), which sum to 0 over the workers."""
+        if self.workers == 1:
+            return np.zeros((self.dim, self.dim)), np.zeros(self.dim), np.zeros(self.dim)
+        return tuple((u - v) / np.sqrt(2) for u, v in zip(self._private(worker), self._private(worker + 1)))
+
+    def data(self, worker):
+        """A_m (dim, dim), a_m, b_m (dim,)."""
+        A, a, b = self._mean
+        N, da, db = self._deviation(worker)
+        return A + self.heterogeneity * N, a + da, b + db
+
+    def operator(self, worker):
+        A, a, b = self.data(worker)
+        lam = self.mu
+        return lambda z, out: bilinear_operator(out, A, a, b, lam, z)
+
+    def lipschitz(self, worker):
+        return float(np.hypot(_norm(self.data(worker)[0]), self.mu))
+
+    def dissimilarity(self, worker):
+        return float(self.heterogeneity * _norm(self._deviation(worker)[0]))
+
+    def solution(self):
+        """z* of the mean: (lam I + A A'/lam) x = -a - A (-b)/lam, written as one linear system."""
+        A, a, b = self._mean
+        lam, eye = self.mu, np.eye(self.dim)
+        return np.linalg.solve(np.block([[lam * eye, A], [-A.T, lam * eye]]), -np.concatenate([a, b]))
+
+    def gap(self, z):
+        """In closed form: both inner problems are quadratic."""
+        A, a, b = self._mean
+        lam, x, y = self.mu, z[:self.dim], z[self.dim:]
+        best_x, best_y = A @ y + a, A.T @ x - b
+        upper = a @ x + lam / 2 * (x @ x) + best_y @ best_y / (2 * lam)
+        lower = -b @ y - lam / 2 * (y @ y) - best_x @ best_x / (2 * lam)
+        return float(upper - lower)
+
+    def identity(self):
+        return f"bilinear dim={self.dim} kappa={self.kappa!r} heterogeneity={self.heterogeneity!r} " \
+               f"workers={self.workers} seed={self.seed}"
+
+
+def _norm(A):
+    """The spectral norm, by the eigenvalues of A'A."""
+    return np.sqrt(np.linalg.eigvalsh(A.T @ A)[-1])

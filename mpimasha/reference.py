@@ -1,0 +1,63 @@
+"""The solution against which relative errors are measured."""
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+
+from mpimasha.files import replace_atomically
+
+
+def find(problem, comm):
+    """z* on rank 0 (elsewhere None): in closed form, from the cache, or by uncompressed OG.
+
+    OG runs until its residual has fallen by 1e-12; the solution is kept in the user's
+    cache folder under the hash of the problem's identity.  None if the problem is not
+    strongly monotone.
+    """
+    found = None
+    if comm.rank == 0:
+        found = problem.solution()
+        if found is None and problem.mu > 0:
+            found = _read(_path(problem), problem.n)
+    known = np.array([found is not None or problem.mu <= 0], np.int64)
+    with comm.billed_to("observers"):
+        comm.broadcast(known)
+    if known[0]:
+        return found
+    return _solve(problem, comm)
+
+
+def _solve(problem, comm):
+    from mpimasha.methods.optimistic import Optimistic
+    from mpimasha.solve import solve
+    from mpimasha.stop import Stop
+    with comm.billed_to("observers"):
+        result = solve(problem, Optimistic(), comm=comm, reference=None,
+                       stop=Stop(rounds=1_000_000, relative_error=0, residual=1e-12))
+    if comm.rank != 0 or result.status == "diverged":
+        return None
+    _write(_path(problem), result.z)
+    return result.z
+
+
+def _path(problem):
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mpimasha" / "references"
+    return folder / f"{hashlib.sha256(problem.identity().encode()).hexdigest()}.npy"
+
+
+def _read(path, n):
+    try:
+        z = np.load(path)
+    except (OSError, ValueError, EOFError):
+        return None
+    return z if z.shape == (n,) and np.isfinite(z).all() else None
+
+
+def _write(path, z):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_atomically(path, lambda file: np.save(file, z))
+    except OSError:
+        return  # a cache that cannot be written only costs time

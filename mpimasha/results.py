@@ -1,0 +1,89 @@
+"""A run directory: manifest, rows, final iterate."""
+
+import json
+import os
+import platform
+import socket
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+import mpimasha
+from mpimasha.errors import UserError
+from mpimasha.files import replace_atomically
+from mpimasha.observers import Observer, finite
+
+
+class RunDirectory(Observer):
+    """Writes manifest.json at the start, final.npz and summary.json at the end (rank 0).
+
+    The folder is made when the first round is about to start: a mistake in the
+    experiment leaves nothing behind.
+    """
+
+    def __init__(self, path, experiment, ranks):
+        self.path, self.experiment, self.ranks = Path(path), experiment, ranks
+
+    def start(self, run):
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_json(self.path / "manifest.json", manifest(run, self.experiment, self.ranks))
+
+    def finish(self, run, result):
+        arrays = {"z": result.z} if result.w is None else {"z": result.z, "w": result.w}
+        replace_atomically(self.path / "final.npz", lambda file: np.savez(file, **arrays))
+        write_json(self.path / "summary.json", result.summary)
+
+
+def manifest(run, experiment, ranks):
+    """Everything needed to repeat the run, and where it took place."""
+    import numba
+    return {
+        "experiment": experiment.document, "label": experiment.label, "seed": run.seed, "wire": run.wire.name,
+        "workers": run.fleet.workers, "gamma": run.method.gamma, "tau": run.method.parameters["tau"],
+        "theorem": run.method.theorem, "L": run.constants.L, "mu": run.constants.mu, "L_rms": run.constants.L_rms,
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "versions": {"mpimasha": mpimasha.__version__, "python": platform.python_version(), "numpy": np.__version__,
+                     "numba": numba.__version__},
+        "mpi": mpi_library(run.comm), "machine": platform.machine(),
+        "ranks": [dict(zip(("rank", "host", "pid"), (r, *where))) for r, where in enumerate(ranks)],
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
+
+
+def mpi_library(comm):
+    """The first line of the library's own version, or "serial"."""
+    if comm.comm is None:
+        return "serial"
+    from mpi4py import MPI
+    return MPI.Get_library_version().split("\n")[0].strip(" \x00")
+
+
+def where():
+    """(host, pid) of this rank."""
+    return socket.gethostname(), os.getpid()
+
+
+def default_folder(name):
+    """runs/<name>-<time>, not existing yet."""
+    base = Path("runs") / f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, count = base, 1
+    while folder.exists():
+        count += 1
+        folder = base.with_name(f"{base.name}-{count}")
+    return folder
+
+
+def check_folder(path):
+    """Refuse a folder that holds something already, or that cannot be made."""
+    path = Path(path)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise UserError(f"--out {str(path)!r} exists and is not an empty folder: give a new one, nothing is overwritten")
+    parent = next(p for p in [path, *path.absolute().parents] if p.exists())
+    if not os.access(parent, os.W_OK):
+        raise UserError(f"--out {str(path)!r} cannot be made: {str(parent)!r} is not writable")
+
+
+def write_json(path, value):
+    text = json.dumps(finite(value), indent=2, default=str) + "\n"
+    replace_atomically(path, lambda file: file.write(text.encode()))

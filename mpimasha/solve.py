@@ -1,0 +1,211 @@
+"""The loop: a method steps, observers look on, rank 0 decides when it ends."""
+
+import copy
+import math
+from dataclasses import dataclass
+from time import perf_counter
+
+import numpy as np
+
+from mpimasha import constants, state
+from mpimasha.channel import Channel
+from mpimasha.communicator import Communicator
+from mpimasha.errors import UserError
+from mpimasha.fleet import Fleet
+from mpimasha.ledger import Ledger
+from mpimasha.measure import Measure
+from mpimasha.stop import CONVERGED, ROUNDS, RUNNING, SECONDS, DIVERGED, Stop
+
+_STATES = (RUNNING, CONVERGED, ROUNDS, SECONDS, DIVERGED)
+_CHECK_SECONDS = 0.5  # with a time limit, how far apart two checks may lie
+
+
+@dataclass
+class Result:
+    """What a run found and what it cost.
+
+    Attributes
+    ----------
+    status : str
+        "converged", "rounds", "seconds" or "diverged".
+    rows : list of dict
+        Measurements, from before round 1 to the last round; on rank 0.
+    z, w : array of shape (n,)
+        Last iterate and reference point (None without one).
+    summary : dict
+        One flat record of the run; its keys are also attributes.
+    """
+
+    status: str
+    rows: list
+    z: np.ndarray
+    w: np.ndarray | None
+    summary: dict
+
+    def __getattr__(self, name):
+        try:
+            return self.__dict__["summary"][name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class Run:
+    """A problem, a method and ranks, ready to step.
+
+    Parameters
+    ----------
+    problem : Problem
+    method : Method
+        Copied: the same object may start any number of runs.
+    comm : mpi4py communicator, Communicator or None
+    seed : int
+        Of every random stream.
+    wire : str or dtype, optional
+        Type of a value on the wire; default the problem's.
+    transport : str
+    """
+
+    def __init__(self, problem, method, comm=None, seed=0, wire=None, transport="auto"):
+        self.comm = comm if isinstance(comm, Communicator) else Communicator(comm)
+        self.problem, self.seed = problem, seed
+        self.wire = np.dtype(wire if wire is not None else problem.dtype)
+        self.ledger = Ledger()
+        self.k = 0
+        together = self.comm.together
+        self.fleet = together(lambda: Fleet(problem, self.comm, seed, self.ledger))
+        self.constants = constants.collect(problem, self.fleet.owned, self.comm)
+        self.comm.one_per_node_first(lambda: self._rehearse(method, transport))
+        self.method = copy.deepcopy(method)
+        together(lambda: self.method.bind(problem, self.fleet, self._channels(self.fleet, self.comm, transport),
+                                          self.constants))
+
+    def _channels(self, fleet, comm, transport):
+        def channel(compressor, memory, purpose):
+            kind = transport if purpose == "uplink" else "auto"
+            return Channel(compressor, memory, purpose, fleet=fleet, comm=comm, ledger=fleet.ledger, wire=self.wire,
+                           seed=self.seed, transport=kind)
+        return channel
+
+    def _rehearse(self, method, transport):
+        """Two rounds of a solo performance, so that every kernel is compiled before time counts."""
+        understudy, solo = copy.deepcopy(method), self.fleet.solo()
+        understudy.bind(self.problem, solo, self._channels(solo, Communicator(), transport), self.constants)
+        understudy.start()
+        for k in range(2):
+            understudy.step(k)
+
+    def start(self):
+        self.method.start()
+
+    def step(self):
+        """One round."""
+        self.method.step(self.k)
+        self.k += 1
+
+
+def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport="auto", observers=(), every="log",
+          reference="auto"):
+    """Solve `problem` by `method`.
+
+    Parameters
+    ----------
+    problem : Problem
+    method : Method
+    comm : mpi4py communicator, optional
+        All its ranks must call; without one, this process is all workers.
+    seed : int
+        Of the run's random streams; the same seed gives the same run for any number of ranks.
+    wire : {"float64", "float32"}, optional
+        Type of values in messages; default the problem's dtype.
+    stop : Stop, optional
+    transport : str
+    observers : sequence of Observer
+    every : int or "log"
+        Rounds between two rows; "log" for about fifty rows a decade.
+    reference : array, None or "auto"
+        z* for the relative error; "auto" asks the problem, or solves it to rounding.
+
+    Returns
+    -------
+    Result
+        The same on every rank, rows on rank 0 only.
+
+    Raises
+    ------
+    UserError
+        A parameter, compressor or step size that does not fit; on all ranks together.
+    """
+    stop = stop if stop is not None else Stop()
+    run = Run(problem, method, comm, seed, wire, transport)
+    if isinstance(reference, str):
+        from mpimasha.reference import find
+        reference = find(problem, run.comm)
+    measure = Measure(run, reference)
+    run.comm.together(lambda: measure.can_measure(stop.targets))
+    return _loop(run, measure, stop, observers, every)
+
+
+def _loop(run, measure, stop, observers, every):
+    started, seconds = perf_counter(), 0.0
+    run.start()
+    seconds += perf_counter() - started
+    for observer in observers:
+        observer.start(run)
+    rows, next_row, status = [], 0, RUNNING
+    while True:
+        due = run.k >= next_row
+        row = measure(stop.targets, full=due, seconds=seconds)
+        status, next_check = _decide(run, stop, row, seconds)
+        if due or status != RUNNING:
+            row = row if due else measure(stop.targets, full=True, seconds=seconds)
+            rows.append(row)
+            for observer in observers:
+                observer.observe(run, row)
+            next_row = _next_row(run.k, every)
+        if status != RUNNING:
+            break
+        started = perf_counter()
+        for _ in range(run.k, min(next_check, next_row)):
+            run.step()
+        seconds += perf_counter() - started
+    result = _finish(run, status, rows, seconds)
+    for observer in observers:
+        observer.finish(run, result)
+    return result
+
+
+def _decide(run, stop, row, seconds):
+    """Rank 0 judges and says when to look again, at most 1 % of the rounds from now."""
+    k = run.k
+    status, ahead = stop.judge(k, seconds, row), max(1, k // 100)
+    if stop.rounds:
+        ahead = min(ahead, max(1, stop.rounds - k))
+    if stop.seconds and k:
+        ahead = min(ahead, max(1, int(_CHECK_SECONDS * k / max(seconds, 1e-9))))
+    decision = np.array([_STATES.index(status), k + ahead], np.int64)
+    with run.comm.billed_to("observers"):
+        run.comm.broadcast(decision)
+    return _STATES[decision[0]], int(decision[1])
+
+
+def _next_row(k, every):
+    return k + max(1, math.ceil(k / 20)) if every == "log" else k + every
+
+
+def _finish(run, status, rows, seconds):
+    ledger, method = run.ledger, run.method
+    last = rows[-1]
+    mine = [run.comm.sent["rounds"], seconds, *ledger.seconds.values()]
+    worst = [float(max(column)) for column in zip(*run.comm.gather_objects(mine))]
+    summary = {
+        "problem": run.problem.name, "method": method.name, "compressor": str(method.compressor),
+        "workers": run.fleet.workers, "ranks": run.comm.size, "rounds": run.k, "converged": status == CONVERGED,
+        "relative_error": last["relative_error"], "residual": last["residual"], "gap": last["gap"],
+        "uplink_bits_per_worker": ledger.uplink_bits, "downlink_bits_per_worker": ledger.downlink_bits,
+        "wire_bytes_per_rank": int(worst[0]), "operator_calls": last["operator_calls"], "seconds": worst[1],
+        **{f"seconds_{name}": value for name, value in zip(ledger.seconds, worst[2:])},
+        **method.parameters, "gamma_L": method.gamma * run.constants.L, "seed": run.seed, "out": None,
+    }
+    buffers = state.buffers(method)
+    w = buffers["w"].copy() if "w" in buffers else None
+    return Result(status, rows, method.iterate.copy(), w, summary)

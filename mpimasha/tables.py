@@ -1,0 +1,84 @@
+"""Tables for the terminal, and what a comparison shows."""
+
+import math
+
+MILESTONE = 1e-4  # relative error at which every comparison is read off, besides its target
+
+
+def text(header, rows):
+    """Columns aligned for a fixed-width font: words to the left, numbers to the right."""
+    cells = [header, *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    words = [all(not _numeric(row[i]) for row in rows) for i in range(len(header))]
+    lines = ["  ".join(c.ljust(w) if word else c.rjust(w) for c, w, word in zip(row, widths, words)).rstrip()
+             for row in cells]
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+def comparison(results, target):
+    """The table of a comparison.
+
+    Parameters
+    ----------
+    results : dict
+        label -> Result, in order.
+    target : float
+        Relative error at which costs are read off, besides 1e-4.
+
+    Returns
+    -------
+    (header, rows)
+        Mbit are per worker; a dash where a method did not get there.
+    """
+    header = ["method", "compressor", "gamma L", "tau", "rounds", f"up {MILESTONE:.0e}", f"down {MILESTONE:.0e}",
+              f"up {target:.0e}", f"down {target:.0e}", "seconds", "up: og /", "both: og /"]
+    rows = []
+    og = next((r for r in results.values() if r.summary["method"] == "og"), None)
+    for label, result in results.items():
+        s = result.summary
+        near = [mbit(result.rows, key, MILESTONE) for key in ("uplink_bits", "downlink_bits")]
+        far = [mbit(result.rows, key, target) for key in ("uplink_bits", "downlink_bits")]
+        status = "" if s["converged"] else f" ({result.status})"
+        rows.append([label + status, s["compressor"], number(s["gamma_L"]), number(s["tau"]), str(s["rounds"]),
+                     *map(number, near), *map(number, far), f"{s['seconds']:.1f}", *_ratios(og, far, target)])
+    return header, rows
+
+
+def mbit(rows, key, level):
+    """Mbit of `key` when the relative error first fell to `level`, log-linear between two rows; None if never."""
+    before = None
+    for row in rows:
+        error = row["relative_error"]
+        if error is None:
+            return None
+        if error <= level:
+            if before is None or error <= 0:
+                return row[key] / 1e6
+            share = math.log(before["relative_error"] / level) / math.log(before["relative_error"] / error)
+            return (before[key] + share * (row[key] - before[key])) / 1e6
+        before = row
+    return None
+
+
+def _ratios(og, far, target):
+    """og's Mbit to the target over this method's: uplink, and both directions."""
+    if og is None or None in far:
+        return ["-", "-"]
+    base = [mbit(og.rows, key, target) for key in ("uplink_bits", "downlink_bits")]
+    if None in base:
+        return ["-", "-"]
+    return [f"{base[0] / far[0]:.2f}", f"{sum(base) / sum(far):.2f}"]
+
+
+def number(value):
+    """Three significant digits, never in exponent form between 0.001 and 10,000; a dash for nothing."""
+    if value is None:
+        return "-"
+    if value == 0 or not 1e-3 <= abs(value) < 1e4:
+        return f"{value:.3g}"
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def _numeric(cell):
+    return cell == "-" or cell[:1].isdigit()
