@@ -135,6 +135,7 @@ def _document(options):
 def _run(options, prepared, comm):
     (experiment, problem), = prepared
     folder = _folder(options, comm, f"{problem.name}-{experiment.method_class.name}")
+    _log.info(_caption(prepared, comm))
     result = _solve(experiment, problem, folder, comm)
     if comm.rank == 0:
         _say(options, summary(result))
@@ -146,13 +147,14 @@ def _run(options, prepared, comm):
 def _compare(options, prepared, comm):
     folder = _folder(options, comm, Path(options.experiment).stem)
     found = {}
+    _log.info(_caption(prepared, comm))
     for experiment, problem in prepared:
         result = _solve(experiment, problem, folder / _file_name(experiment.label), comm)
         found[experiment.label] = result
     if comm.rank == 0:
         target = min((e.stop.relative_error for e, _ in prepared if e.stop.relative_error), default=tables.MILESTONE)
         table = tables.text(*tables.comparison(found, target))
-        _say(options, _caption(prepared, comm) + "\n\n" + table + "\n\n" + _FOOTNOTE)
+        _say(options, "\n" + table + "\n\n" + _FOOTNOTE)
         (folder / "table.txt").write_text(table + "\n")
         _plot(options, found, folder, _caption(prepared, comm))
         if options.json:
@@ -161,9 +163,9 @@ def _compare(options, prepared, comm):
     return EXIT_DIVERGED if any(r.status == DIVERGED for r in found.values()) else DONE
 
 
-_FOOTNOTE = ("up, down: Mbit per worker until the relative error first fell that low, dense first exchange and "
-             "refreshes\nincluded; og /: how many times the bits of og (uplink alone; both directions) this "
-             "method's are contained in.")
+_FOOTNOTE = ("up, down: Mbit per worker until the relative error first fell that low, first exchange and refreshes "
+             "included.\nvs og: the bits of og over this method's, at the last level: uplink, and both directions; "
+             "above 1x is fewer bits.")
 
 
 def _solve(experiment, problem, folder, comm):
@@ -171,7 +173,7 @@ def _solve(experiment, problem, folder, comm):
     watching = []
     if comm.rank == 0:
         watching = [results.RunDirectory(folder, experiment, where), observers.Rows(folder / "rows.jsonl"),
-                    observers.Progress(experiment.stop, experiment.label), _Header(experiment)]
+                    observers.Progress(experiment.stop, experiment.label), _Header()]
     result = solve(problem, experiment.method(), comm=comm, seed=experiment.seed, wire=experiment.wire,
                    stop=experiment.stop, transport=experiment.transport, every=experiment.every, observers=watching)
     result.summary["out"] = str(folder)
@@ -179,21 +181,16 @@ def _solve(experiment, problem, folder, comm):
 
 
 class _Header(observers.Observer):
-    """Says, before round 1, what is about to run and on which theorem it rests."""
-
-    def __init__(self, experiment):
-        self.experiment = experiment
+    """Says, before round 1, what is about to run and on which theorem its step size rests."""
 
     def start(self, run):
         method, constants = run.method, run.constants
-        tau = f", tau = {method.tau:.4g}" if method.parameters["tau"] is not None else ""
-        _log.info("%s: %s on %s, %s; %d workers on %d ranks (%s), %s on the wire", self.experiment.label, method.name,
-                  run.problem.name, method.compressor, run.fleet.workers, run.comm.size,
-                  results.mpi_library(run.comm), run.wire.name)
-        _log.info("%s: gamma = %.4g = %.3g/L%s, L = %.4g, mu = %.4g%s", self.experiment.label, method.gamma,
-                  method.gamma * constants.L, tau, constants.L, constants.mu,
-                  f" ({method.theorem})" if method.theorem and self.experiment.method_options.get(
-                      "gamma", "theory") == "theory" else "")
+        tau = "" if method.parameters["tau"] is None else f", tau = {method.tau:.4g}"
+        _log.info("%s, %s: gamma = %.4g = %.3g/L%s", method.name, method.up.compressor, method.gamma,
+                  method.gamma * constants.L, tau)
+        if method.from_theory:
+            _log.info("step size of %s", method.theorem)
+        _log.debug("L = %.6g, L_rms = %s, mu = %.6g", constants.L, constants.L_rms, constants.mu)
 
 
 def summary(result):
@@ -215,7 +212,8 @@ def summary(result):
 
 def _caption(prepared, comm):
     experiment, problem = prepared[0]
-    return f"{problem.name}, n = {problem.n}, {problem.workers} workers, {comm.size} ranks, " \
+    ranks = f"{comm.size} rank{'s' * (comm.size > 1)}"
+    return f"{problem.name}, n = {problem.n}, {problem.workers} workers on {ranks} ({results.mpi_library(comm)}), " \
            f"{experiment.wire or problem.dtype.name} on the wire"
 
 

@@ -14,13 +14,16 @@ _log = logging.getLogger("mpimasha")
 
 
 class Observer:
-    """Called on every rank: before round 1, at every row, at the end.
+    """Called before round 1, at every check (1 % of the rounds apart), at every row, at the end.
 
-    `observe` gets the run and the row (see `mpimasha.measure`); it may read everything
-    and must change nothing.
+    A check's row holds only what stopping needs, a row proper all that `mpimasha.measure`
+    knows.  An observer may read everything and must change nothing.
     """
 
     def start(self, run):
+        pass
+
+    def check(self, run, row):
         pass
 
     def observe(self, run, row):
@@ -59,7 +62,7 @@ class Progress(Observer):
         for sentence in run.problem.warnings(run.method.iterate):
             _log.warning(sentence)
 
-    def observe(self, run, row):
+    def check(self, run, row):
         if monotonic() < self._next:
             return
         if self._bar:

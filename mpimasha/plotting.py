@@ -35,12 +35,12 @@ def comparison(results, path, title):
             rows = [r for r in result.rows if r["relative_error"] and r["round"] > 0]
             axis.plot([cost(r) / 1e6 for r in rows], [r["relative_error"] for r in rows], lw=1.6, label=name,
                       color=_COLOURS[i % len(_COLOURS)], ls=_STYLES[i % len(_STYLES)])
-        axis.set_xscale("log")
         axis.set_yscale("log")
+        axis.set_xlim(left=0)
         axis.set_xlabel(label)
         axis.grid(alpha=0.25, lw=0.5)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(r"relative error $|z-z^*|^2/|z^0-z^*|^2$")
-    axes[0].legend(frameon=False, loc="lower left")
+    axes[0].legend(frameon=False, loc="upper right")
     figure.suptitle(title, fontsize=11)
     replace_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))

@@ -20,6 +20,7 @@ from pathlib import Path
 from mpimasha import environment
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _PR_SET_PDEATHSIG = 1
 
 
@@ -76,6 +77,10 @@ class PostBox:
         """{rank, host, code} of the first rank that ended badly, or None; no code if it has said why itself."""
         return self._get("first")
 
+    def was_seen(self):
+        """Did any rank see this box?"""
+        return any(self.folder.glob("pid.*"))
+
     def pids(self):
         """Process ids of the ranks on this host."""
         return [json.loads(path.read_text()) for path in self.folder.glob(f"pid.{socket.gethostname()}.*")]
@@ -87,6 +92,14 @@ class PostBox:
             return None
 
 
+def die_with(parent, number):
+    """Ask Linux to send this process signal `number` when `parent`, who forked it, is gone; elsewhere do without."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), number)
+
+
 def watch(box):
     """Fork: the child returns and is the rank; the parent reports its end to `box` and ends the same way.
 
@@ -96,7 +109,7 @@ def watch(box):
     watcher = os.getpid()
     child = os.fork()
     if child == 0:
-        _die_with(watcher)
+        die_with(watcher, signal.SIGKILL)
         box.register()
         return
     for number in _PASSED_ON:  # launchers signal the whole process group: these are for the rank
@@ -105,14 +118,6 @@ def watch(box):
     if code != 0 or box.code() is None:
         box.report(code=code)
     _end_like(code)
-
-
-def _die_with(watcher):
-    """Ask Linux to kill this rank when its watcher is killed; elsewhere a lone rank may stay behind."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != watcher:
-            os._exit(1)
 
 
 def _end_like(code):

@@ -5,7 +5,7 @@ import re
 import threading
 
 # What MPICH's launcher says of a job that died (it names any rank), and what MPI_Abort adds.
-_NOISE = re.compile(rb"={60,}$|=   |YOUR APPLICATION TERMINATED WITH|This typically refers to a problem with your"
+_NOISE = re.compile(rb"$|={60,}$|=   |YOUR APPLICATION TERMINATED WITH|This typically refers to a problem with your"
                     rb"|Please see the FAQ page for debugging|\[mpiexec@"
                     rb"|Abort\(\d+\) on node .* application called MPI_Abort")
 _FIRST_BYTES = b"=YTP[A"

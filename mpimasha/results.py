@@ -56,7 +56,7 @@ def mpi_library(comm):
     if comm.comm is None:
         return "serial"
     from mpi4py import MPI
-    return MPI.Get_library_version().split("\n")[0].strip(" \x00")
+    return " ".join(MPI.Get_library_version().split("\n")[0].strip("\x00").split())
 
 
 def where():

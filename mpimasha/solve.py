@@ -74,10 +74,10 @@ class Run:
         together = self.comm.together
         self.fleet = together(lambda: Fleet(problem, self.comm, seed, self.ledger))
         self.constants = constants.collect(problem, self.fleet.owned, self.comm)
-        self.comm.one_per_node_first(lambda: self._rehearse(method, transport))
         self.method = copy.deepcopy(method)
         together(lambda: self.method.bind(problem, self.fleet, self._channels(self.fleet, self.comm, transport),
                                           self.constants))
+        self.comm.one_per_node_first(lambda: self._rehearse(method, transport))
 
     def _channels(self, fleet, comm, transport):
         def channel(compressor, memory, purpose):
@@ -156,6 +156,8 @@ def _loop(run, measure, stop, observers, every):
         due = run.k >= next_row
         row = measure(stop.targets, full=due, seconds=seconds)
         status, next_check = _decide(run, stop, row, seconds)
+        for observer in observers:
+            observer.check(run, row)
         if due or status != RUNNING:
             row = row if due else measure(stop.targets, full=True, seconds=seconds)
             rows.append(row)
@@ -208,4 +210,5 @@ def _finish(run, status, rows, seconds):
     }
     buffers = state.buffers(method)
     w = buffers["w"].copy() if "w" in buffers else None
-    return Result(status, rows, method.iterate.copy(), w, summary)
+    summary = run.comm.gather_objects(summary)[0]  # only rank 0 knows z*
+    return Result(status, rows if run.comm.rank == 0 else [], method.iterate.copy(), w, summary)

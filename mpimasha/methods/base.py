@@ -95,6 +95,11 @@ class Method:
         return state.buffers(self)["z"]
 
     @property
+    def from_theory(self):
+        """Whether gamma is the theorem's."""
+        return self._gamma == "theory"
+
+    @property
     def parameters(self):
         """The numbers a row of results shows."""
         return {"gamma": self.gamma, "tau": getattr(self, "tau", None)}

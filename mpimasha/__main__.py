@@ -1,0 +1,63 @@
+"""``mpimasha ...`` and ``python -m mpimasha ...``: one process, one rank of many, or what starts them."""
+
+import faulthandler
+import os
+import sys
+
+from mpimasha import environment, launch, postbox
+from mpimasha.errors import UserError
+
+_INTERRUPTED, _BROKEN_PIPE = 130, 141  # 128 + signal, as shells have it
+
+
+def main(argv=None):
+    """Run the command line `argv` (default ``sys.argv[1:]``) and return its exit code."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    environment.prepare()
+    box = postbox.PostBox.of_this_rank()
+    if box is not None:
+        postbox.watch(box)
+    _show_progress_and_crashes()
+    try:
+        code = _code(argv)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the flush at exit
+        return _BROKEN_PIPE
+
+
+def _show_progress_and_crashes():
+    if hasattr(sys.stdout, "reconfigure"):  # ranks write into a pipe, and lines should come out whole and at once
+        sys.stdout.reconfigure(line_buffering=True, write_through=False)
+    if not faulthandler.is_enabled():
+        faulthandler.enable(sys.__stderr__)
+
+
+def _code(argv):
+    try:
+        return _run(argv)
+    except SystemExit as end:  # --help, --version
+        return end.code or 0
+    except UserError as error:
+        if not environment.launched_rank():  # once, however many ranks there are
+            sys.stderr.write(f"mpimasha: error: {error}\n")
+        return 2
+
+
+def _run(argv):
+    from mpimasha import cli  # NumPy and Numba come with it: after `prepare`
+
+    options = cli.parse(argv)
+    ranks, started = options.ranks, environment.launched_ranks() or 1
+    if ranks is not None and (ranks, started) != (1, 1) and environment.POSTBOX not in os.environ:
+        cli.validate(options, ranks)
+        return launch.spawn(ranks, argv, options.launcher)
+    comm = launch.world()
+    return launch.guard(lambda: cli.execute(options, comm), comm)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

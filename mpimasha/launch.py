@@ -1,0 +1,255 @@
+"""Starting ranks, noticing that they were started wrongly, and ending them together."""
+
+import atexit
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from contextlib import contextmanager
+from pathlib import Path
+
+from mpimasha import environment
+from mpimasha.errors import LaunchError, UserError
+from mpimasha.launcher import find_launcher, first_line, launcher_words, name_of, version
+from mpimasha.postbox import PostBox, die_with
+from mpimasha.relay import Relay
+
+_MEANT = (0, 2, 4, 8)  # exit codes that only an orderly end may have
+_GRACE = 5.0  # seconds the ranks get to end after Ctrl-C
+_GATHERING = 4.0  # seconds within which a user's mistake must have reached every rank
+
+
+def world():
+    """MPI's communicator of all ranks, or None where MPI is not installed.
+
+    Raises
+    ------
+    LaunchError
+        If a launcher started several ranks which cannot see each other.  Each of them
+        would otherwise do the whole work alone, and end with exit code 0.
+    """
+    started = environment.launched_ranks() or 1
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:  # no mpi4py; no MPI library for it
+        if started > 1:
+            raise LaunchError(f"{started} ranks were started, but MPI cannot be loaded ({first_line(error)}): install "
+                              "mpi4py and an MPI library, or start one process") from error
+        return None
+    if not MPI.Is_initialized():  # `find_launcher` was here before
+        MPI.Init()
+        atexit.register(MPI.Finalize)
+    if started > 1 and MPI.COMM_WORLD.Get_size() == 1:
+        raise LaunchError(f"{started} ranks were started, but each is alone: the launcher is not that of "
+                          f"{name_of(MPI.Get_library_version())}; use `mpimasha ... -n {started}`, which finds "
+                          "the right one, or under SLURM `srun --mpi=pmi2`")
+    return MPI.COMM_WORLD
+
+
+# -- ending together -----------------------------------------------------------------------
+
+
+def guard(function, comm):
+    """Run ``function() -> exit code`` so that no rank can leave the others waiting.
+
+    A `UserError`, raised by all ranks together, is one sentence and code 2.  Any other
+    exception (SystemExit too) prints rank, host and traceback and aborts the job.
+
+    Returns
+    -------
+    int
+        The exit code of this process; 0 where `spawn` passes on the code of the job.
+    """
+    rank, size = (comm.Get_rank(), comm.Get_size()) if comm is not None else (0, 1)
+    try:
+        try:
+            code = function()
+        except UserError as error:
+            if size > 1 and not _everyone_comes(comm):
+                raise
+            if rank == 0:
+                sys.stderr.write(f"mpimasha: error: {error}\n")
+            code = 2
+        sys.stdout.flush()
+    except BaseException as error:
+        if isinstance(error, BrokenPipeError) and size == 1:
+            raise
+        code = 130 if isinstance(error, KeyboardInterrupt) else 1
+        try:
+            _say_failed(error, f"rank {rank} of {size} on {socket.gethostname()}")
+        finally:
+            if size > 1:
+                comm.Abort(code)
+        return code
+    return _leave(code, comm)
+
+
+def _everyone_comes(comm):
+    """A barrier that gives up, for a mistake that only one rank has seen."""
+    arrival, deadline = comm.Ibarrier(), time.monotonic() + _GATHERING
+    while not arrival.Test():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _say_failed(error, who):
+    box = PostBox.of_this_rank()
+    if box is not None:
+        box.report()
+    said = f"mpimasha: {who} was interrupted\n" if isinstance(error, KeyboardInterrupt) else \
+        f"mpimasha: {who} failed:\n{traceback.format_exc()}"
+    sys.stderr.write(said)  # in one piece: other ranks are writing too
+    sys.stderr.flush()
+
+
+def _leave(code, comm):
+    """Hand the agreed code to `spawn` if it waits for one; launchers call any code but 0 a crash."""
+    if environment.POSTBOX not in os.environ:
+        return code
+    box = PostBox.of_this_rank()
+    left = box is not None and box.leave(code)
+    if comm is not None:
+        left = any(comm.allgather(left))  # some hosts may not see the box
+    return 0 if left else code
+
+
+# -- starting ranks ------------------------------------------------------------------------
+
+
+def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
+    """Start `ranks` ranks of ``python PROGRAM ARGV``, wait for them, and say which one died if one did.
+
+    Parameters
+    ----------
+    ranks : int
+    argv : list of str
+        Arguments of each rank.
+    launcher : str, optional
+        Words to start with instead of the launcher of the loaded MPI; must take ``-n``.
+    program : tuple of str
+        What Python runs on each rank; it ends with `guard`.
+
+    Returns
+    -------
+    int
+        The code the ranks agreed on; the launcher's, and never one of those, if they
+        did not get that far; 130 after Ctrl-C.
+
+    Raises
+    ------
+    LaunchError
+        Inside a launched job, or if there is no launcher.
+    """
+    started = environment.launched_ranks() or 1
+    if started > 1:
+        raise LaunchError(f"-n {ranks} was asked of one of {started} ranks that a launcher started: leave -n out")
+    words = launcher_words(launcher)
+    with tempfile.TemporaryDirectory(prefix="mpimasha-", ignore_cleanup_errors=True) as folder:
+        env = job_environment() | {environment.POSTBOX: folder}
+        if "Open MPI" in version(words[0]):  # does not show the environment to other hosts by itself
+            words += [word for name in (environment.POSTBOX, "PYTHONPATH") if name in env for word in ("-x", name)]
+        # -P: the ranks import the package that runs here, whatever folder this is
+        command = [*words, "-n", str(ranks), sys.executable, "-P", *program, *argv]
+        return _supervise(command, env, PostBox(folder), ranks)
+
+
+def job_environment():
+    """The environment to start a fresh job in: this one's, and what lets it run on any number of cores."""
+    env = environment.clean_environment()
+    # Open MPI counts cores, and ranks of a small experiment may outnumber them.
+    env.setdefault("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe")
+    env.setdefault("OMPI_MCA_rmaps_base_oversubscribe", "1")
+    if os.geteuid() == 0:
+        env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    root = Path(__file__).parent.parent
+    if (root / "setup.py").exists():
+        env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), env.get("PYTHONPATH")]))
+    return env
+
+
+def _supervise(command, env, box, ranks):
+    me = os.getpid()
+    # In a process group of its own, so that Ctrl-C comes to us alone and is passed on once.
+    process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, process_group=0,
+                               preexec_fn=lambda: die_with(me, signal.SIGTERM))
+    asked = []  # signals that asked us to end the job
+    relays = [Relay(pipe.fileno(), sink, lambda: bool(asked) or box.first() is not None)
+              for pipe, sink in ((process.stdout, 1), (process.stderr, 2))]
+    with _passing_signals(process, asked):
+        deadline = None
+        while process.poll() is None:
+            if relays[0].broken and not asked:
+                asked.append(signal.SIGPIPE)
+                process.terminate()
+            if deadline is None and {signal.SIGINT, signal.SIGPIPE} & set(asked):
+                deadline = time.monotonic() + _GRACE
+            if deadline is not None and (time.monotonic() > deadline or asked.count(signal.SIGINT) > 1):
+                _kill(process, box)
+            time.sleep(0.02)
+    for relay in relays:
+        relay.join(2)
+    return _outcome(process.returncode, box, asked, ranks)
+
+
+@contextmanager
+def _passing_signals(process, asked):
+    """Pass signals on to the launcher, which gives them to the ranks; remember those that mean "end"."""
+    def end(number, frame):
+        asked.append(number)
+        process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+
+    def inform(number, frame):
+        process.send_signal(number)
+
+    handlers = {signal.SIGINT: end, signal.SIGTERM: end, signal.SIGHUP: end, signal.SIGUSR1: inform}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _kill(process, box):
+    process.kill()
+    for pid in box.pids():
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+
+def _outcome(returned, box, asked, ranks):
+    """The exit code, and a sentence on the rank that died if none of them could say it."""
+    code, first = box.code(), box.first()
+    if returned == 0 and code is not None:
+        return code
+    if asked:
+        return 128 + asked[0]
+    if not box.was_seen():  # the ranks are on other hosts: the launcher knows best
+        return returned if returned >= 0 else 128 - returned
+    if first is None:
+        _say(f"the job ended before its ranks did; its launcher's exit code is {returned}")
+    elif "code" in first:
+        _say(f"rank {first['rank']} of {ranks} on {first['host']} {_ending(first['code'])}")
+    if returned < 0:  # the launcher itself was killed
+        return 128 - returned
+    return 1 if returned in _MEANT else returned
+
+
+def _ending(code):
+    if code >= 0:
+        return f"left with exit code {code} before the end of the run"
+    hint = "; was there enough memory?" if -code == signal.SIGKILL else ""
+    return f"was killed by signal {-code} ({signal.Signals(-code).name}){hint}"
+
+
+def _say(sentence):
+    sys.stderr.write(f"mpimasha: {sentence}\n")
