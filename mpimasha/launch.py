@@ -20,7 +20,7 @@ from mpimasha.relay import Relay
 
 _MEANT = (0, 2, 4, 8)  # exit codes that only an orderly end may have
 _GRACE = 5.0  # seconds the ranks get to end after Ctrl-C
-_GATHERING = 4.0  # seconds within which a user's mistake must have reached every rank
+_GATHERING = 3.0  # seconds within which a user's mistake must have reached every rank
 
 
 def world():
@@ -149,7 +149,7 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
     started = environment.launched_ranks() or 1
     if started > 1:
         raise LaunchError(f"-n {ranks} was asked of one of {started} ranks that a launcher started: leave -n out")
-    words = launcher_words(launcher)
+    words = [find_launcher()] if launcher is None else launcher_words(launcher)
     with tempfile.TemporaryDirectory(prefix="mpimasha-", ignore_cleanup_errors=True) as folder:
         env = job_environment() | {environment.POSTBOX: folder}
         if "Open MPI" in version(words[0]):  # does not show the environment to other hosts by itself

@@ -55,8 +55,7 @@ def _candidates():
     loaded = re.search(r"/\S*/libmpi\w*\.so\S*$", maps.read_text(), re.MULTILINE) if maps.exists() else None
     if loaded is not None:  # .../lib/x86_64-linux-gnu/libmpi.so.40 -> .../bin
         folders += [parent / "bin" for parent in list(Path(os.path.realpath(loaded[0])).parents)[1:4]]
-    found = [str(folder / name) for folder in folders for name in _NAMES]
-    found += filter(None, map(shutil.which, _NAMES))
+    found = [os.path.join(folder, name) for folder in [*folders, *os.get_exec_path()] for name in _NAMES]
     return [path for path in dict.fromkeys(found) if os.access(path, os.X_OK)]
 
 
@@ -71,9 +70,7 @@ def version(path):
 
 
 def launcher_words(launcher):
-    """The command line of `launcher`, its program looked for beside this Python first; None for MPI's own."""
-    if launcher is None:
-        return [find_launcher()]
+    """The command line of `launcher`, its program looked for beside this Python first."""
     words = shlex.split(launcher)
     path = os.pathsep.join([os.path.join(sys.exec_prefix, "bin"), os.environ.get("PATH", os.defpath)])
     found = shutil.which(words[0], path=path) if words else None

@@ -51,9 +51,13 @@ class PostBox:
         word = {"rank": environment.launched_rank(), "host": socket.gethostname(), **ending}
         try:
             draft = self._draft("first", word)
+        except OSError:  # the box is gone
+            return
+        try:
             os.link(draft, self.folder / "first")  # atomic, and fails if another rank was first
         except OSError:
             pass
+        draft.unlink(missing_ok=True)
 
     def _put(self, name, word):
         try:
