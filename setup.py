@@ -27,7 +27,7 @@ setup(
     packages=[*find_packages(include=["mpimasha", "mpimasha.*"]), "mpimasha.kernels"],
     package_dir={"mpimasha": "mpimasha", "mpimasha.kernels": "kernels"},
     python_requires=">=3.11",
-    install_requires=["numpy", "numba", "mpi4py"],
+    install_requires=["numpy", "numba", "mpi4py>=4"],
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["mpimasha = mpimasha.__main__:main"]},
     classifiers=[

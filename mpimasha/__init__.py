@@ -15,7 +15,7 @@ if not os.path.isdir(os.path.join(__path__[0], "kernels")) and os.path.exists(os
     __path__.append(_root)
 
 _PUBLIC = {  # public name -> module of the package that defines it
-    "solve": "solve", "Run": "solve", "Result": "solve", "Stop": "stop",
+    "solve": "run", "Run": "run", "Result": "run", "Stop": "stop",
     "Problem": "problems.base", "Bilinear": "problems.bilinear", "RobustRegression": "problems.robust_regression",
     "Method": "methods.base", "Extragradient": "methods.extragradient", "Optimistic": "methods.optimistic",
     "Masha1": "methods.masha1", "Masha2": "methods.masha2",

@@ -16,7 +16,7 @@ from mpimasha.methods import METHODS
 from mpimasha.names import nearest
 from mpimasha.problems import PROBLEMS
 from mpimasha.randomness import Stream
-from mpimasha.solve import solve
+from mpimasha.run import solve
 from mpimasha.stop import DIVERGED
 from mpimasha.transports import TRANSPORTS
 

@@ -31,7 +31,7 @@ def find(problem, comm):
 
 def _solve(problem, comm):
     from mpimasha.methods.optimistic import Optimistic
-    from mpimasha.solve import solve
+    from mpimasha.run import solve
     from mpimasha.stop import Stop
     with comm.billed_to("observers"):
         result = solve(problem, Optimistic(), comm=comm, reference=None,
