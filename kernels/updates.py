@@ -92,6 +92,15 @@ def gather3(out, index, a, x, b, y, c, z):
 
 
 @kernel
+def gather4(out, index, a, x, b, y, c, z, d, u):
+    """out[j] = a x[index[j]] + b y[index[j]] + c z[index[j]] + d u[index[j]]; out and index are (k,)."""
+    a, b, c, d = np.float64(a), np.float64(b), np.float64(c), np.float64(d)
+    for j in range(out.size):
+        i = np.uint64(index[j])
+        out[j] = a * x[i] + b * y[i] + c * z[i] + d * u[i]
+
+
+@kernel
 def sum_rows(out, rows, scale):
     """out[j] = scale * sum_m rows[m, j], added in the order of the rows in float64.
 

@@ -23,6 +23,7 @@ _PUBLIC = {  # public name -> module of the package that defines it
     "TopK": "compressors.topk", "PermK": "compressors.permk", "QSGD": "compressors.qsgd",
     "Shared": "state", "PerWorker": "state", "UserError": "errors",
 }
+__all__ = list(_PUBLIC)
 
 
 def __getattr__(name):

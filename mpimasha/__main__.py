@@ -38,7 +38,10 @@ def _show_progress_and_crashes():
 
 def _code(argv):
     try:
-        return _run(argv)
+        if (environment.launched_ranks() or 1) > 1:
+            comm = launch.world()  # before all else: who fails before MPI starts leaves the others waiting in it
+            return launch.guard(lambda: _as_rank(argv, comm), comm)
+        return _as_process(argv)
     except SystemExit as end:  # --help, --version
         return end.code or 0
     except UserError as error:
@@ -47,16 +50,27 @@ def _code(argv):
         return 2
 
 
-def _run(argv):
+def _as_process(argv):
     from mpimasha import cli  # NumPy and Numba come with it: after `prepare`
 
     options = cli.parse(argv)
-    ranks, started = options.ranks, environment.launched_ranks() or 1
-    if ranks is not None and (ranks, started) != (1, 1) and environment.POSTBOX not in os.environ:
-        cli.validate(options, ranks)
-        return launch.spawn(ranks, argv, options.launcher)
+    if options.ranks not in (None, 1):
+        cli.validate(options, options.ranks)
+        return launch.spawn(options.ranks, argv, options.launcher)
     comm = launch.world()
     return launch.guard(lambda: cli.execute(options, comm), comm)
+
+
+def _as_rank(argv, comm):
+    from mpimasha import cli
+
+    try:
+        options = cli.parse(argv)
+    except SystemExit as end:
+        return end.code or 0
+    if options.ranks is not None:
+        launch.refuse_in_job(options.ranks)
+    return cli.execute(options, comm)
 
 
 if __name__ == "__main__":

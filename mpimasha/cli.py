@@ -12,13 +12,14 @@ from mpimasha import config, observers, plotting, results, tables
 from mpimasha.communicator import Communicator
 from mpimasha.compressors import COMPRESSORS
 from mpimasha.errors import UserError
+from mpimasha.measure import check_targets
 from mpimasha.methods import METHODS
 from mpimasha.names import nearest
 from mpimasha.problems import PROBLEMS
 from mpimasha.randomness import Stream
 from mpimasha.run import solve
 from mpimasha.stop import DIVERGED
-from mpimasha.transports import TRANSPORTS
+from mpimasha.transports import TRANSPORTS, choose
 
 DONE, FAILED, BAD_INPUT, EXIT_DIVERGED = 0, 1, 2, 4
 _log = logging.getLogger("mpimasha")
@@ -99,24 +100,34 @@ def _prepared(options, ranks):
         problem, method = built[key], experiment.method()
         if ranks > problem.workers:
             raise UserError(f"{ranks} ranks for workers = {problem.workers}: use at most as many ranks as workers")
-        method.check_problem(problem)
-        method.compressor.bind(problem.n, problem.workers, experiment.wire or problem.dtype, Stream(0, "test"))
+        _check_fit(experiment, problem, method)
         pairs.append((experiment, problem))
-    if options.out:
-        results.check_folder(options.out)
+    results.check_folder(options.out or results.default_folder("new"))
     return pairs
+
+
+def _check_fit(experiment, problem, method):
+    """Whether method, compressor, transport and stop fit the problem."""
+    method.check_problem(problem)
+    wire = experiment.wire or problem.dtype
+    try:
+        bound = method.compressor.bind(problem.n, problem.workers, wire, Stream(0, "test"))
+    except UserError as error:
+        raise UserError(f"compressor.up = '{method.compressor}': {error}") from None
+    choose(experiment.transport, bound)
+    check_targets(problem, experiment.stop.targets)
 
 
 def _experiments(options):
     document = _document(options)
-    for short, key in _SHORT.items():
-        if getattr(options, short) is not None:
-            config.override(document, key, getattr(options, short))
+    wishes = [(key, getattr(options, short)) for short, key in _SHORT.items() if getattr(options, short) is not None]
     for setting in options.settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise UserError(f"--set {setting} has no value: write --set KEY=VALUE, as in --set stop.rounds=100")
-        config.override(document, key, config.scalar(value))
+        wishes.append((key, config.scalar(value)))
+    for key, value in sorted(wishes, key=lambda wish: not wish[0].endswith(".name")):  # a new name clears its table
+        config.override(document, key, value)
     if options.command == "compare":
         return config.comparison(document)
     document.pop("compare", None)
@@ -145,11 +156,11 @@ def _run(options, prepared, comm):
 
 
 def _compare(options, prepared, comm):
-    folder = _folder(options, comm, Path(options.experiment).stem)
+    folder, folders = _folder(options, comm, Path(options.experiment).stem), _folder_names(prepared)
     found = {}
     _log.info(_caption(prepared, comm))
     for experiment, problem in prepared:
-        result = _solve(experiment, problem, folder / _file_name(experiment.label), comm)
+        result = _solve(experiment, problem, folder / folders[experiment.label], comm)
         found[experiment.label] = result
     if comm.rank == 0:
         target = min((e.stop.relative_error for e, _ in prepared if e.stop.relative_error), default=tables.MILESTONE)
@@ -176,7 +187,7 @@ def _solve(experiment, problem, folder, comm):
                     observers.Progress(experiment.stop, experiment.label), _Header()]
     result = solve(problem, experiment.method(), comm=comm, seed=experiment.seed, wire=experiment.wire,
                    stop=experiment.stop, transport=experiment.transport, every=experiment.every, observers=watching)
-    result.summary["out"] = str(folder)
+    result.summary["out"] = str(folder)  # rank 0 knows; now the others do
     return result
 
 
@@ -186,11 +197,11 @@ class _Header(observers.Observer):
     def start(self, run):
         method, constants = run.method, run.constants
         tau = "" if method.parameters["tau"] is None else f", tau = {method.tau:.4g}"
-        _log.info("%s, %s: gamma = %.4g = %.3g/L%s", method.name, method.up.compressor, method.gamma,
-                  method.gamma * constants.L, tau)
+        over_L = "" if constants.L is None else f" = {method.gamma * constants.L:.3g}/L"
+        _log.info("%s, %s: gamma = %.4g%s%s", method.name, method.up.compressor, method.gamma, over_L, tau)
         if method.from_theory:
             _log.info("step size of %s", method.theorem)
-        _log.debug("L = %.6g, L_rms = %s, mu = %.6g", constants.L, constants.L_rms, constants.mu)
+        _log.debug("L = %s, L_rms = %s, mu = %.6g", constants.L, constants.L_rms, constants.mu)
 
 
 def summary(result):
@@ -230,8 +241,14 @@ def _folder(options, comm, name):
     return Path(comm.gather_objects(options.out or results.default_folder(name))[0])
 
 
-def _file_name(label):
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
+def _folder_names(prepared):
+    """{label: name of a folder}, all different whatever the labels hold."""
+    names, taken = {}, {"table.txt", "comparison.png"}
+    for number, (experiment, _) in enumerate(prepared, 1):
+        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in experiment.label).lstrip(".")[:100]
+        names[experiment.label] = name if name and name not in taken else f"{name or 'run'}-{number}"
+        taken.add(names[experiment.label])
+    return names
 
 
 def _say(options, text):

@@ -6,22 +6,22 @@ method are those of its class, so a new class needs no change here.
 
 import inspect
 import tomllib
-import types
 import typing
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from mpimasha import compressors
+from mpimasha import compressors, names
 from mpimasha.errors import UserError
 from mpimasha.methods import METHODS
 from mpimasha.names import nearest
 from mpimasha.problems import PROBLEMS
-from mpimasha.stop import Stop
+from mpimasha.run import check_seed, check_wire
+from mpimasha.stop import Stop, check_every
 from mpimasha.transports import TRANSPORTS
 
-WIRES = ("float64", "float32")
 _PLAIN = {"workers": int, "seed": int, "wire": str}
 _TABLES = ("problem", "method", "compressor", "transport", "stop", "observe")
+_DEFAULT = {"problem": "bilinear", "method": "masha1"}
 _NOT_IN_FILE = {"self", "up", "workers"}  # parameters of classes that other keys set
 
 
@@ -56,20 +56,22 @@ def read(path):
         raise UserError(f"experiment file {str(path)!r} does not exist: give the path of a .toml file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"experiment file {str(path)!r} cannot be read: {error}") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError is a ValueError
         raise UserError(f"experiment file {str(path)!r} is not valid TOML: {error}") from None
 
 
 def override(document, key, value):
     """Set a dotted key; a new `name` drops the other keys of its table, which belonged to the old one."""
-    table, _, leaf = key.rpartition(".")
-    if not table:
-        document[leaf] = value
+    if "." not in key:
+        document[key] = value
         return
+    table, _, leaf = key.partition(".")
+    if table not in _TABLES:
+        raise UserError(f"unknown key {key}{nearest(table, _TABLES)}")
     section = document.setdefault(table, {})
     if not isinstance(section, dict):
         raise UserError(f"{table} = {section!r} is not a table: write [{table}]")
-    if leaf == "name" and section.get("name", value) != value:
+    if leaf == "name" and section.get("name", _DEFAULT.get(table)) != value:
         section.clear()
         if table == "method":
             document.pop("compressor", None)
@@ -85,8 +87,8 @@ def experiment(document, label=None):
     for name in _TABLES:
         if not isinstance(document.get(name, {}), dict):
             raise UserError(f"{name} = {document[name]!r} is not a table: write [{name}] and its keys below")
-    problem = _one_of("problem", document, PROBLEMS, "bilinear")
-    method = _one_of("method", document, METHODS, "masha1")
+    problem = _one_of("problem", document, PROBLEMS)
+    method = _one_of("method", document, METHODS)
     problem_options = _options("problem", document, problem)
     if "workers" in document:
         problem_options["workers"] = document["workers"]
@@ -94,10 +96,8 @@ def experiment(document, label=None):
     up, wire = _compressor(document)
     if up is not None:
         method_options["up"] = up
-    if document.get("seed", 0) < 0:
-        raise UserError(f"seed = {document['seed']} is out of range: use a whole number of at least 0")
     built = Experiment(label or method.name, document, problem, problem_options, method, method_options,
-                       document.get("seed", 0), wire, _transport(document), _stop(document), _every(document))
+                       check_seed(document.get("seed", 0)), check_wire(wire), _transport(document), _stop(document), _every(document))
     built.method()  # its own checks of gamma, tau, compressor
     return built
 
@@ -110,6 +110,10 @@ def comparison(document):
     base = {key: value for key, value in document.items() if key != "compare"}
     experiments = []
     for block in blocks:
+        label = block.get("label")
+        if "label" in block and not (isinstance(label, str) and label):
+            raise UserError(f"label = {names.shown(label)} of a [[compare]] block is no name: use a text")
+        _known(block, ["label", *_PLAIN, *_TABLES], "compare.")
         merged = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
         for key, value in block.items():
             if key == "label":
@@ -119,7 +123,7 @@ def comparison(document):
                 continue
             for leaf in sorted(value, key=lambda leaf: leaf != "name"):  # the name first: it clears its table
                 override(merged, f"{key}.{leaf}", value[leaf])
-        experiments.append(experiment(merged, str(block.get("label", merged.get("method", {}).get("name", "masha1")))))
+        experiments.append(experiment(merged, label))
     labels = [e.label for e in experiments]
     for label in labels:
         if labels.count(label) > 1:
@@ -130,9 +134,10 @@ def comparison(document):
 def scalar(text):
     """The value of ``--set key=value``: TOML where it parses, else the text itself."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
         return text
+    return parsed["value"] if len(parsed) == 1 else text
 
 
 def _known(table, known, prefix):
@@ -141,8 +146,8 @@ def _known(table, known, prefix):
             raise UserError(f"unknown key {prefix}{key}{nearest(key, known)}")
 
 
-def _one_of(table, document, registry, default):
-    name = document.get(table, {}).get("name", default)
+def _one_of(table, document, registry):
+    name = document.get(table, {}).get("name", _DEFAULT[table])
     if not isinstance(name, str) or name not in registry:
         raise UserError(f"{table}.name = {name!r} is unknown{nearest(name, registry)}")
     return registry[name]
@@ -160,13 +165,8 @@ def _options(table, document, cls):
 
 
 def _typed(key, value, hint):
-    kinds = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    kinds = tuple({*kinds, int} if float in kinds else kinds)
-    if object in kinds or (isinstance(value, kinds) and (not isinstance(value, bool) or bool in kinds)):
-        return
-    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    wanted = " or ".join(text for kind, text in names.items() if kind in (hint, *typing.get_args(hint)))
-    raise UserError(f"{key} = {value!r} has the wrong type: use {wanted}")
+    if not names.fits(value, hint):
+        raise UserError(f"{key} = {names.shown(value)} has the wrong type: use {names.kinds(hint)}")
 
 
 def _compressor(document):
@@ -180,8 +180,6 @@ def _compressor(document):
         if other.get("wire") and wire and other["wire"] != wire:
             raise UserError(f"compressor.up = {table['up']!r} says wire = {other['wire']!r} but wire = {wire!r}: keep one")
         wire = other.get("wire") or wire
-    if wire is not None and wire not in WIRES:
-        raise UserError(f"wire = {wire!r} is unknown: use {' or '.join(WIRES)}")
     return up, wire
 
 
@@ -189,7 +187,7 @@ def _transport(document):
     table = document.get("transport", {})
     _known(table, ["name"], "transport.")
     name = table.get("name", "auto")
-    if name != "auto" and name not in TRANSPORTS:
+    if not isinstance(name, str) or name not in ["auto", *TRANSPORTS]:
         raise UserError(f"transport.name = {name!r} is unknown{nearest(name, ['auto', *TRANSPORTS])}")
     return name
 
@@ -203,7 +201,4 @@ def _stop(document):
 def _every(document):
     table = document.get("observe", {})
     _known(table, ["every"], "observe.")
-    every = table.get("every", "log")
-    if every != "log" and (not isinstance(every, int) or isinstance(every, bool) or every < 1):
-        raise UserError(f"observe.every = {every!r} is out of range: use 'log' or a number of rounds of at least 1")
-    return every
+    return check_every(table.get("every", "log"))

@@ -1,6 +1,5 @@
 """Reading and arranging the data of a regression: bundled sets, .npz files, splits."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ def load(name):
         Unknown name, missing or torn file, arrays that are not a data set.
     """
     if str(name).endswith(".npz"):
-        return _checked(*_load_npz(Path(name)), name)
+        return checked(*_load_npz(Path(name)), name)
     if name not in BUNDLED:
         raise UserError(f"problem.data = {name!r} is neither a bundled set ({', '.join(BUNDLED)}) nor a path ending "
                         f"in .npz")
@@ -31,30 +30,35 @@ def load(name):
         raise UserError(f"problem.data = {name!r} comes with scikit-learn, which is not installed: "
                         f"pip install 'mpimasha[data]'") from None
     bunch = getattr(datasets, f"load_{name}")()
-    return _checked(bunch.data, bunch.target, name)
+    return checked(bunch.data, bunch.target, name)
 
 
 def _load_npz(path):
     if not path.exists():
         raise UserError(f"problem.data = {str(path)!r} does not exist: give the path of an .npz file with arrays X and y")
     try:
-        with np.load(path) as arrays:
+        arrays = np.load(path)
+        if not isinstance(arrays, np.lib.npyio.NpzFile):
+            raise UserError(f"problem.data = {str(path)!r} is a single array: save X and y together with np.savez")
+        with arrays:
             if "X" not in arrays or "y" not in arrays:
                 raise UserError(f"problem.data = {str(path)!r} holds {', '.join(arrays) or 'no arrays'}: it needs "
                                 f"arrays named X and y")
             return arrays["X"], arrays["y"]
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, KeyError) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds at a damaged file
         raise UserError(f"problem.data = {str(path)!r} cannot be read ({error}): the file is torn or not an .npz "
                         f"file") from None
 
 
-def _checked(X, y, name):
-    try:
-        X, y = np.asarray(X, np.float64), np.asarray(y, np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"problem.data = {str(name)!r} is not numeric: X and y must be numbers") from None
+def checked(X, y, name):
+    """X (N, d) and y (N,) as finite float64 arrays, or a sentence that says what is wrong with them."""
+    X, y = np.asarray(X), np.asarray(y)
+    if X.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
+        raise UserError(f"problem.data = {str(name)!r} is not numeric: X is of type {X.dtype} and y of type {y.dtype}, "
+                        f"both must be real numbers")
+    X, y = X.astype(np.float64), y.astype(np.float64)
     if X.ndim != 2 or y.ndim != 1 or len(X) != len(y) or not X.size:
         raise UserError(f"problem.data = {str(name)!r} has X of shape {X.shape} and y of shape {y.shape}: they must be "
                         f"(N, d) and (N,) with N, d at least 1")
@@ -65,8 +69,8 @@ def _checked(X, y, name):
 
 def standardised(X):
     """Columns with mean 0 and variance 1; constant columns become 0."""
-    spread = X.std(axis=0)
-    return (X - X.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    constant = X.max(axis=0) == X.min(axis=0)
+    return np.where(constant, 0.0, X - X.mean(axis=0)) / np.where(constant, 1.0, X.std(axis=0))
 
 
 def signs(y, name):

@@ -31,7 +31,7 @@ class Fleet:
         self.operators = [problem.operator(m) for m in self.owned]
         self.ledger = ledger
         self._coin = Stream(seed, "coin")
-        self._scratch = np.zeros(problem.n, problem.dtype)
+        self._scratch = list(np.zeros((4, problem.n), problem.dtype))  # one for each term a formula may have
 
     def F(self, z):
         """The operators of this rank's workers at `z`, one vector a worker, computed when read.
@@ -41,8 +41,9 @@ class Fleet:
         z : Linear
             A single state vector, such as ``self.zhalf``.
         """
-        ((_, array),) = z.terms
-        return Linear.of(Evaluation(self, array))
+        if len(z.terms) != 1 or z.terms[0][0] != 1.0:
+            raise TypeError("an operator is evaluated at a state, not at a formula: assign the formula first")
+        return Linear.of(Evaluation(self, z.terms[0][1]))
 
     def solo(self):
         """A fleet of two workers that both are our first one, off the record: for rehearsals."""
@@ -70,10 +71,10 @@ class Evaluation:
     def __init__(self, fleet, z):
         self.fleet, self.z = fleet, z
 
-    def row(self, i):
-        fleet = self.fleet
+    def row(self, i, term=0):
+        fleet, scratch = self.fleet, self.fleet._scratch[term]
         started = perf_counter()
-        fleet.operators[i](self.z, fleet._scratch)
+        fleet.operators[i](self.z, scratch)
         fleet.ledger.spend("compute", started)
         fleet.ledger.operator()
-        return fleet._scratch
+        return scratch

@@ -20,6 +20,7 @@ from mpimasha.relay import Relay
 
 _MEANT = (0, 2, 4, 8)  # exit codes that only an orderly end may have
 _GRACE = 5.0  # seconds the ranks get to end after Ctrl-C
+_LAST_WORDS = 0.3  # seconds to pass on what was written: MPICH's launcher may lose it when MPI_Abort follows at once
 _GATHERING = 3.0  # seconds within which a user's mistake must have reached every rank
 
 
@@ -81,6 +82,7 @@ def guard(function, comm):
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
         try:
             _say_failed(error, f"rank {rank} of {size} on {socket.gethostname()}")
+            time.sleep(_LAST_WORDS if size > 1 else 0)
         finally:
             if size > 1:
                 comm.Abort(code)
@@ -99,13 +101,12 @@ def _everyone_comes(comm):
 
 
 def _say_failed(error, who):
-    box = PostBox.of_this_rank()
-    if box is not None:
-        box.report()
-    said = f"mpimasha: {who} was interrupted\n" if isinstance(error, KeyboardInterrupt) else \
+    text = f"mpimasha: {who} was interrupted\n" if isinstance(error, KeyboardInterrupt) else \
         f"mpimasha: {who} failed:\n{traceback.format_exc()}"
-    sys.stderr.write(said)  # in one piece: other ranks are writing too
-    sys.stderr.flush()
+    box = PostBox.of_this_rank()
+    if box is None or not box.report(text=text):
+        sys.stderr.write(text)  # in one piece: other ranks are writing too
+        sys.stderr.flush()
 
 
 def _leave(code, comm):
@@ -146,9 +147,7 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
     LaunchError
         Inside a launched job, or if there is no launcher.
     """
-    started = environment.launched_ranks() or 1
-    if started > 1:
-        raise LaunchError(f"-n {ranks} was asked of one of {started} ranks that a launcher started: leave -n out")
+    refuse_in_job(ranks)
     words = [find_launcher()] if launcher is None else launcher_words(launcher)
     with tempfile.TemporaryDirectory(prefix="mpimasha-", ignore_cleanup_errors=True) as folder:
         env = job_environment() | {environment.POSTBOX: folder}
@@ -157,6 +156,13 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
         # -P: the ranks import the package that runs here, whatever folder this is
         command = [*words, "-n", str(ranks), sys.executable, "-P", *program, *argv]
         return _supervise(command, env, PostBox(folder), ranks)
+
+
+def refuse_in_job(ranks):
+    """Raise `LaunchError` if a launcher started this process as one of several ranks, and it was not `spawn`."""
+    started = environment.launched_ranks() or 1
+    if started > 1 and environment.POSTBOX not in os.environ:
+        raise LaunchError(f"-n {ranks} was asked of one of {started} ranks that a launcher started: leave -n out")
 
 
 def job_environment():
@@ -194,7 +200,7 @@ def _supervise(command, env, box, ranks):
                 _kill(process, box)
             time.sleep(0.02)
     for relay in relays:
-        relay.join(2)
+        relay.join(None if process.returncode == 0 else 2)  # a rank that hangs on may keep the pipe open
     return _outcome(process.returncode, box, asked, ranks)
 
 
@@ -209,7 +215,8 @@ def _passing_signals(process, asked):
         process.send_signal(number)
 
     handlers = {signal.SIGINT: end, signal.SIGTERM: end, signal.SIGHUP: end, signal.SIGUSR1: inform}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()
+              if signal.getsignal(number) != signal.SIG_IGN}  # nohup
     try:
         yield
     finally:
@@ -227,7 +234,7 @@ def _kill(process, box):
 
 
 def _outcome(returned, box, asked, ranks):
-    """The exit code, and a sentence on the rank that died if none of them could say it."""
+    """The exit code; the last words of the rank that failed, or a sentence on the one that died without any."""
     code, first = box.code(), box.first()
     if returned == 0 and code is not None:
         return code
@@ -237,8 +244,11 @@ def _outcome(returned, box, asked, ranks):
         return returned if returned >= 0 else 128 - returned
     if first is None:
         _say(f"the job ended before its ranks did; its launcher's exit code is {returned}")
-    elif "code" in first:
-        _say(f"rank {first['rank']} of {ranks} on {first['host']} {_ending(first['code'])}")
+    elif "text" in first:
+        sys.stderr.write(first["text"])
+    else:
+        who = f"one of {ranks} ranks" if first["rank"] is None else f"rank {first['rank']} of {ranks}"
+        _say(f"{who} on {first['host']} {_ending(first['code'])}")
     if returned < 0:  # the launcher itself was killed
         return 128 - returned
     return 1 if returned in _MEANT else returned

@@ -10,7 +10,7 @@ from mpimasha.kernels import updates
 
 _COMBINE = {1: updates.combine1, 2: updates.combine2, 3: updates.combine3, 4: updates.combine4}
 _UPDATE = {1: updates.update1, 2: updates.update2, 3: updates.update3}
-_GATHER = {1: updates.gather1, 2: updates.gather2, 3: updates.gather3}
+_GATHER = {1: updates.gather1, 2: updates.gather2, 3: updates.gather3, 4: updates.gather4}
 
 
 class Linear:
@@ -20,8 +20,8 @@ class Linear:
     ----------
     terms : tuple of (float, vector)
         A vector is an array of shape (n,), or one vector a worker: an object whose
-        ``row(i)`` gives the array of this rank's i-th worker (`mpimasha.state.Rows`,
-        `mpimasha.fleet.Evaluation`).  At most four terms.
+        ``row(i, term)`` gives the array of this rank's i-th worker (`mpimasha.state.Rows`,
+        `mpimasha.fleet.Evaluation`), `term` being its place in the formula.  At most four terms.
     """
 
     __slots__ = ("terms",)
@@ -45,7 +45,7 @@ class Linear:
 
     def row(self, i):
         """The same combination for this rank's i-th worker."""
-        return Linear(tuple((c, v.row(i)) for c, v in self.terms))
+        return Linear(tuple((c, v.row(i, term)) for term, (c, v) in enumerate(self.terms)))
 
     def write(self, out):
         """Evaluate into `out`, in one pass; `out` may be one of the terms or of another dtype."""

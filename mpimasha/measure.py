@@ -9,6 +9,15 @@ from mpimasha.linear import Linear
 from mpimasha.memory import Plain
 
 
+def check_targets(problem, targets):
+    """Refuse a target that this problem has no measure for."""
+    if "relative_error" in targets and problem.mu <= 0 and problem.solution() is None:
+        raise UserError(f"stop.relative_error needs the solution of {problem.name}, which is not known with these "
+                        f"settings: set stop.relative_error = 0 and use stop.residual or stop.rounds")
+    if "gap" in targets and problem.gap(problem.start()) is None:
+        raise UserError(f"stop.gap cannot be computed for {problem.name} with these settings: use stop.residual")
+
+
 class Measure:
     """Measures a run; the exchange it needs is not billed to the run.
 
@@ -31,17 +40,12 @@ class Measure:
         self._residual0 = None
         self._residual0 = self._residual(z0)
 
-    def can_measure(self, targets):
-        """Refuse a target that this problem has no measure for."""
-        run, name = self.run, self.run.problem.name
-        if "relative_error" in targets and self.reference is None and run.comm.rank == 0:
-            raise UserError(f"stop.relative_error needs a solution of {name}, which has none with these settings: set "
-                            f"stop.relative_error = 0 and use stop.residual or stop.rounds")
-        if "gap" in targets and run.problem.gap(self._z0) is None:
-            raise UserError(f"stop.gap cannot be computed for {name} with these settings: use stop.residual")
-
     def __call__(self, targets, full, seconds):
         """A row after run.k rounds; without `full`, only what `targets` need."""
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging run is the solver's to report
+            return self._row(targets, full, seconds)
+
+    def _row(self, targets, full, seconds):
         run, z, ledger = self.run, self.run.method.iterate, self.run.ledger
         row = {"round": run.k, "relative_error": self._relative_error(z), "residual": None, "gap": None,
                "uplink_bits": ledger.uplink_bits, "downlink_bits": ledger.downlink_bits,
@@ -66,8 +70,9 @@ class Measure:
             F = self._mean.mean(run.fleet.F(Linear.of(z)), 0).terms[0][1]
         step = F
         if not run.problem.prox.is_zero:
-            moved = z - F / run.constants.L
-            run.problem.prox.apply(moved, 1 / run.constants.L)
-            step = run.constants.L * (z - moved)
+            L = run.constants.L or 1 / run.method.gamma
+            moved = z - F / L
+            run.problem.prox.apply(moved, 1 / L)
+            step = L * (z - moved)
         value = float(np.linalg.norm(step))
         return value / (self._residual0 or value or 1.0) if self._residual0 is not None else value

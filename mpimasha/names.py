@@ -1,6 +1,14 @@
-"""Helping a user who mistyped a name."""
+"""Helping a user who mistyped a name or gave a value of the wrong kind."""
 
+import numbers
+import types
+import typing
 from difflib import get_close_matches
+
+from mpimasha.errors import UserError
+
+_ACCEPTED = {int: numbers.Integral, float: numbers.Real}  # NumPy's numbers too
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 
 
 def nearest(name, known):
@@ -8,3 +16,37 @@ def nearest(name, known):
     known = [str(k) for k in known]
     match = get_close_matches(str(name), known, n=1, cutoff=0.6)
     return f": did you mean {match[0]!r}?" if match else f": use {', '.join(known)}"
+
+
+def fits(value, hint):
+    """Whether `value` is of the annotated kind; a whole number is a number too, true and false are not."""
+    kinds = _parts(hint)
+    if isinstance(value, bool):
+        return bool in kinds
+    return object in kinds or isinstance(value, tuple(_ACCEPTED.get(kind, kind) for kind in kinds))
+
+
+def check_kinds(cls, prefix, **values):
+    """Refuse a parameter that is not of the kind the constructor of `cls` is annotated with."""
+    hints = typing.get_type_hints(cls.__init__)
+    for name, value in values.items():
+        if not fits(value, hints[name]):
+            raise UserError(f"{prefix}{name} = {shown(value)} has the wrong type: use {kinds(hints[name])}")
+
+
+def kinds(hint):
+    """The annotated kinds in words."""
+    return " or ".join(text for kind, text in _KINDS.items() if kind in _parts(hint))
+
+
+def shown(value):
+    """`value` as a sentence can hold it: a number of thousands of digits has no text."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _parts(hint):
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)

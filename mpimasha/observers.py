@@ -108,6 +108,10 @@ def describe(row):
             f"{row['seconds']:.1f} s")
 
 
-def finite(row):
-    """The row with null in place of what JSON cannot hold."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+def finite(value):
+    """`value` with None in place of the numbers that JSON cannot hold, however deep."""
+    if isinstance(value, dict):
+        return {k: finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

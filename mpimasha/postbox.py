@@ -1,9 +1,9 @@
 """The folder in which the ranks of a job leave word for the process that launched them.
 
 A launcher's exit code cannot tell "diverged" (4) from "killed by signal 4", and MPICH's
-message names any rank but the one that died.  So each rank is forked once, before it
-loads anything: the child is the rank, the parent does nothing but wait for it, and writes
-down how it ended before the launcher can learn of it and kill the others.  The folder is
+message often names another rank than the one that died.  So each rank is forked once,
+before it loads anything: the child is the rank, the parent does nothing but wait for it,
+and writes down how it ended before the launcher can learn of it and kill the others.  The folder is
 only visible on the launching host (or everywhere, if temporary files are shared): a rank
 that cannot see it does without.
 """
@@ -47,17 +47,20 @@ class PostBox:
         return self._put("code", code)
 
     def report(self, **ending):
-        """Leave how this rank ended; only the first report counts, later ends are its consequences."""
+        """Leave how this rank ended; only the first report counts, later ends are its consequences.
+
+        Returns False if the box is gone.
+        """
         word = {"rank": environment.launched_rank(), "host": socket.gethostname(), **ending}
         try:
             draft = self._draft("first", word)
-        except OSError:  # the box is gone
-            return
-        try:
             os.link(draft, self.folder / "first")  # atomic, and fails if another rank was first
-        except OSError:
+        except FileExistsError:
             pass
+        except OSError:
+            return False
         draft.unlink(missing_ok=True)
+        return True
 
     def _put(self, name, word):
         try:
@@ -78,7 +81,7 @@ class PostBox:
         return self._get("code")
 
     def first(self):
-        """{rank, host, code} of the first rank that ended badly, or None; no code if it has said why itself."""
+        """{rank, host, and code or text} of the first rank that ended badly, or None."""
         return self._get("first")
 
     def was_seen(self):
@@ -119,9 +122,10 @@ def watch(box):
     for number in _PASSED_ON:  # launchers signal the whole process group: these are for the rank
         signal.signal(number, signal.SIG_IGN)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    if code != 0 or box.code() is None:
-        box.report(code=code)
-    _end_like(code)
+    if code == 0 and box.code() is not None:
+        os._exit(0)
+    box.report(code=code)
+    _end_like(code or 1)  # not every launcher minds a rank that leaves the others with code 0
 
 
 def _end_like(code):

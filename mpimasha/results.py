@@ -12,6 +12,7 @@ import numpy as np
 import mpimasha
 from mpimasha.errors import UserError
 from mpimasha.files import replace_atomically
+from mpimasha.names import shown
 from mpimasha.observers import Observer, finite
 
 
@@ -30,6 +31,7 @@ class RunDirectory(Observer):
         write_json(self.path / "manifest.json", manifest(run, self.experiment, self.ranks))
 
     def finish(self, run, result):
+        result.summary["out"] = str(self.path)
         arrays = {"z": result.z} if result.w is None else {"z": result.z, "w": result.w}
         replace_atomically(self.path / "final.npz", lambda file: np.savez(file, **arrays))
         write_json(self.path / "summary.json", result.summary)
@@ -77,11 +79,16 @@ def default_folder(name):
 def check_folder(path):
     """Refuse a folder that holds something already, or that cannot be made."""
     path = Path(path)
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise UserError(f"--out {str(path)!r} exists and is not an empty folder: give a new one, nothing is overwritten")
-    parent = next(p for p in [path, *path.absolute().parents] if p.exists())
-    if not os.access(parent, os.W_OK):
-        raise UserError(f"--out {str(path)!r} cannot be made: {str(parent)!r} is not writable")
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"--out {str(path)!r} exists and is not an empty folder: give a new one, nothing is "
+                            f"overwritten")
+        parent = next(p for p in [path, *path.absolute().parents] if p.exists())
+    except OSError as error:
+        raise UserError(f"--out {shown(str(path))} cannot be made: {error.strerror}; give another folder") from None
+    if not parent.is_dir() or not os.access(parent, os.W_OK):
+        raise UserError(f"--out {str(path)!r} cannot be made: {str(parent)!r} is not a writable folder; give another "
+                        f"one")
 
 
 def write_json(path, value):

@@ -13,10 +13,12 @@ from mpimasha.communicator import Communicator
 from mpimasha.errors import UserError
 from mpimasha.fleet import Fleet
 from mpimasha.ledger import Ledger
-from mpimasha.measure import Measure
-from mpimasha.stop import CONVERGED, ROUNDS, RUNNING, SECONDS, DIVERGED, Stop
+from mpimasha.measure import Measure, check_targets
+from mpimasha.names import fits, shown
+from mpimasha.stop import CONVERGED, DIVERGED, ROUNDS, RUNNING, SECONDS, Stop, check_every
 
 _STATES = (RUNNING, CONVERGED, ROUNDS, SECONDS, DIVERGED)
+WIRES = ("float64", "float32")
 _CHECK_SECONDS = 0.5  # with a time limit, how far apart two checks may lie
 
 
@@ -67,8 +69,8 @@ class Run:
 
     def __init__(self, problem, method, comm=None, seed=0, wire=None, transport="auto"):
         self.comm = comm if isinstance(comm, Communicator) else Communicator(comm)
-        self.problem, self.seed = problem, seed
-        self.wire = np.dtype(wire if wire is not None else problem.dtype)
+        self.problem, self.seed = problem, check_seed(seed)
+        self.wire = np.dtype(check_wire(wire) or problem.dtype)
         self.ledger = Ledger()
         self.k = 0
         together = self.comm.together
@@ -136,12 +138,14 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
         A parameter, compressor or step size that does not fit; on all ranks together.
     """
     stop = stop if stop is not None else Stop()
+    check_every(every)
+    _check_reference(reference, problem.n)
+    check_targets(problem, stop.targets if reference is None or isinstance(reference, str) else [])
     run = Run(problem, method, comm, seed, wire, transport)
     if isinstance(reference, str):
         from mpimasha.reference import find
         reference = find(problem, run.comm)
     measure = Measure(run, reference)
-    run.comm.together(lambda: measure.can_measure(stop.targets))
     return _loop(run, measure, stop, observers, every)
 
 
@@ -206,9 +210,34 @@ def _finish(run, status, rows, seconds):
         "uplink_bits_per_worker": ledger.uplink_bits, "downlink_bits_per_worker": ledger.downlink_bits,
         "wire_bytes_per_rank": int(worst[0]), "operator_calls": last["operator_calls"], "seconds": worst[1],
         **{f"seconds_{name}": value for name, value in zip(ledger.seconds, worst[2:])},
-        **method.parameters, "gamma_L": method.gamma * run.constants.L, "seed": run.seed, "out": None,
+        **method.parameters, "gamma_L": run.constants.L and method.gamma * run.constants.L, "seed": run.seed, "out": None,
     }
     buffers = state.buffers(method)
     w = buffers["w"].copy() if "w" in buffers else None
     summary = run.comm.gather_objects(summary)[0]  # only rank 0 knows z*
     return Result(status, rows if run.comm.rank == 0 else [], method.iterate.copy(), w, summary)
+
+
+def check_seed(seed):
+    if not fits(seed, int) or seed < 0:
+        raise UserError(f"seed = {shown(seed)} is out of range: use a whole number of at least 0")
+    return seed
+
+
+def check_wire(wire):
+    """The wire's type by name; None stands for the problem's."""
+    try:
+        known = wire is None or np.dtype(wire).name in WIRES
+    except TypeError:
+        known = False
+    if not known:
+        raise UserError(f"wire = {shown(wire)} is unknown: use {' or '.join(WIRES)}")
+    return wire
+
+
+def _check_reference(reference, n):
+    if reference is None or (isinstance(reference, str) and reference == "auto"):
+        return
+    if not (isinstance(reference, np.ndarray) and reference.shape == (n,) and np.isfinite(reference).all()):
+        raise UserError(f"reference = {shown(reference)} is no solution: use 'auto', None or a finite array of shape "
+                        f"({n},)")

@@ -15,15 +15,20 @@ from mpimasha.linear import Linear
 class Rows:
     """One vector a worker: the rows of an (m_local, n) array."""
 
-    __slots__ = ("array", "row")
+    __slots__ = ("array", "_rows")
 
     def __init__(self, array):
         self.array = array
-        self.row = list(array).__getitem__  # the views are made once, not in every round
+        self._rows = list(array)  # the views are made once, not in every round
+
+    def row(self, i, term=0):
+        return self._rows[i]
 
 
 class _State:
     def __set_name__(self, owner, name):
+        if hasattr(self, "name"):
+            raise TypeError(f"{self.name} and {name} share one declaration: each state needs its own")
         self.name = name
 
     def __get__(self, instance, owner=None):

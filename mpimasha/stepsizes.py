@@ -9,6 +9,7 @@ import numpy as np
 
 from mpimasha.compressors.base import INDEPENDENT, PARTITION
 from mpimasha.errors import UserError
+from mpimasha.names import fits, shown
 
 _OVER_L = re.compile(r"\s*([0-9.eE+-]+)\s*/\s*L\s*")
 
@@ -21,6 +22,7 @@ def second_moment(compressor, constants):
     """
     L, L_rms, M = constants.L, constants.L_rms, constants.workers
     if compressor.dependence == INDEPENDENT:
+        needed(L, "L")
         if compressor.q == 1:
             return L
         return np.sqrt(L**2 + (compressor.q - 1) / M * needed(L_rms, "L_m")**2)
@@ -43,15 +45,15 @@ def check_gamma(gamma):
         return gamma
     if isinstance(gamma, str) and _over_L(gamma) is not None:
         return gamma
-    if isinstance(gamma, (int, float)) and not isinstance(gamma, bool) and 0 < gamma < np.inf:
+    if fits(gamma, float) and 0 < gamma <= 1e300:
         return gamma
-    raise UserError(f"method.gamma = {gamma!r} is no step size: use 'theory', a number above 0, or a text like '0.25/L'")
+    raise UserError(f"method.gamma = {shown(gamma)} is no step size: use 'theory', a number above 0, or a text like '0.25/L'")
 
 
 def check_tau(tau):
-    if tau == "theory" or (isinstance(tau, (int, float)) and not isinstance(tau, bool) and 0 <= tau < 1):
+    if tau == "theory" or (fits(tau, float) and 0 <= tau < 1):
         return tau
-    raise UserError(f"method.tau = {tau!r} is out of range: use 'theory' or a number from 0 up to but not including 1")
+    raise UserError(f"method.tau = {shown(tau)} is out of range: use 'theory' or a number from 0 up to but not including 1")
 
 
 def resolve_gamma(gamma, constants, theory):

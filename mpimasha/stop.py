@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from mpimasha.errors import UserError
+from mpimasha.names import fits, shown
 
 RUNNING, CONVERGED, ROUNDS, SECONDS, DIVERGED = "running", "converged", "rounds", "seconds", "diverged"
 _TARGETS = ("relative_error", "residual", "gap")
@@ -36,8 +37,8 @@ class Stop:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < np.inf:
-                raise UserError(f"stop.{field.name} = {value!r} is out of range: use a number above 0, or 0 for off")
+            if not fits(value, float) or not 0 <= value < np.inf:
+                raise UserError(f"stop.{field.name} = {shown(value)} is out of range: use a number above 0, or 0 for off")
         if self.rounds != int(self.rounds):
             raise UserError(f"stop.rounds = {self.rounds!r} is out of range: use a whole number, or 0 for no limit")
         if not any(getattr(self, field.name) for field in fields(self)):
@@ -63,6 +64,13 @@ class Stop:
 
 
 def diverged(row):
-    """Whether a measured quantity is not finite or has grown beyond any transient."""
-    watched = [row[name] for name in ("distance", "relative_error", "residual") if row.get(name) is not None]
-    return any(not np.isfinite(value) or value > _GROWTH for value in watched)
+    """Whether a measured quantity is not finite, or an error has grown beyond any transient."""
+    errors = [row[name] for name in ("relative_error", "residual") if row[name] is not None]
+    return not np.isfinite([row["distance"], *errors]).all() or any(error > _GROWTH for error in errors)
+
+
+def check_every(every):
+    """The spacing of rows: "log" or a number of rounds."""
+    if every != "log" and not (fits(every, int) and every >= 1):
+        raise UserError(f"observe.every = {shown(every)} is out of range: use 'log' or a number of rounds of at least 1")
+    return every

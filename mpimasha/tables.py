@@ -77,7 +77,8 @@ def number(value):
         return "-"
     if value == 0 or not 1e-3 <= abs(value) < 1e4:
         return f"{value:.3g}"
-    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+    rounded = float(f"{value:.2e}")
+    return f"{value:.{max(0, 2 - math.floor(math.log10(abs(rounded))))}f}"
 
 
 def _numeric(cell):

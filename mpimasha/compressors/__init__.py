@@ -1,6 +1,6 @@
 """Compressors by name, and from the text NAME[:ARG][,key=value...]."""
 
-import inspect
+import typing
 
 from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.permk import PermK
@@ -8,7 +8,7 @@ from mpimasha.compressors.qsgd import QSGD
 from mpimasha.compressors.randk import RandK
 from mpimasha.compressors.topk import TopK
 from mpimasha.errors import UserError
-from mpimasha.names import nearest
+from mpimasha.names import fits, kinds, nearest
 
 COMPRESSORS = {c.name: c for c in (Identity, RandK, TopK, PermK, QSGD)}
 
@@ -27,42 +27,39 @@ def parse(text, key="compressor.up"):
         Unknown name or key, a value that is no number, an argument too many.
     """
     head, *options = str(text).split(",")
-    name, _, argument = head.partition(":")
+    name, colon, argument = head.partition(":")
     if name not in COMPRESSORS:
         raise UserError(f"{key} = {text!r} names no compressor{nearest(name, COMPRESSORS)}")
-    cls = COMPRESSORS[name]
-    parameters = list(inspect.signature(cls).parameters)
-    given, other = {}, {}
-    if argument:
-        if not parameters:
+    hints = {k: v for k, v in typing.get_type_hints(COMPRESSORS[name].__init__).items() if k != "return"}
+    pairs = [(next(iter(hints), None), argument)] if colon else []
+    pairs += [(option, value) for option, _, value in (option.partition("=") for option in options)]
+    given = {}
+    for option, value in pairs:
+        if option is None:
             raise UserError(f"{key} = {text!r}: {name} takes no argument, write {name!r}")
-        given[parameters[0]] = _value(argument, key, text)
-    for option in options:
-        option, _, value = option.partition("=")
-        if option == "wire":
-            other[option] = value
-        elif option in parameters:
-            given[option] = _value(value, key, text)
-        else:
-            raise UserError(f"{key} = {text!r} has the unknown key {option!r}{nearest(option, [*parameters, 'wire'])}")
+        if option not in (*hints, "wire"):
+            raise UserError(f"{key} = {text!r} has the unknown key {option!r}{nearest(option, [*hints, 'wire'])}")
+        if option in given:
+            raise UserError(f"{key} = {text!r} gives {option} twice: keep one")
+        given[option] = _value(value, hints.get(option, str), f"{key} = {text!r}: {option}")
+    other = {"wire": given.pop("wire")} if "wire" in given else {}
     try:
-        return cls(**given), other
-    except TypeError:
-        raise UserError(f"{key} = {text!r} has a value of the wrong kind: write for example {_example(name)!r}") from None
+        return COMPRESSORS[name](**given), other
+    except UserError as error:
+        raise UserError(f"{key} = {text!r}: {error}") from None
 
 
-def _value(text, key, whole):
-    if text in ("true", "false"):
+def _value(text, kind, what):
+    """`text` as a value of `kind`."""
+    if kind is bool and text in ("true", "false"):
         return text == "true"
-    for kind in (int, float):
+    if kind is str and text.isidentifier():
+        return text
+    for number in (int, float):
         try:
-            return kind(text)
+            value = number(text)
         except ValueError:
             continue
-    if not text.isidentifier():
-        raise UserError(f"{key} = {whole!r}: {text!r} is neither a number nor a word")
-    return text
-
-
-def _example(name):
-    return {"randk": "randk:0.05,sampling=uniform", "topk": "topk:0.05", "qsgd": "qsgd:4,bucket=512"}.get(name, name)
+        if fits(value, kind):
+            return value
+    raise UserError(f"{what} = {text!r} has the wrong type: use {kinds(kind)}")

@@ -91,7 +91,7 @@ def message(fields):
 
 def check_kept(k, name):
     """Refuse a number that is neither a fraction below 1 nor a count."""
-    if not 0 < k or (k >= 1 and k != int(k)):
+    if not 0 < k < np.inf or (k >= 1 and k != int(k)):
         raise UserError(f"{name}:{k} keeps neither a fraction between 0 and 1 nor a count of at least 1")
 
 

@@ -5,6 +5,7 @@ import numpy as np
 from mpimasha.compressors.base import Compressor
 from mpimasha.errors import UserError
 from mpimasha.kernels import quantize
+from mpimasha.names import check_kinds
 
 
 class QSGD(Compressor):
@@ -24,10 +25,11 @@ class QSGD(Compressor):
     name = "qsgd"
     unbiased = True
 
-    def __init__(self, levels=4, bucket=512):
-        if levels != int(levels) or not 1 <= levels < 2**15:
+    def __init__(self, levels: int = 4, bucket: int = 512):
+        check_kinds(QSGD, "", levels=levels, bucket=bucket)
+        if not 1 <= levels < 2**15:
             raise UserError(f"qsgd:{levels} has no such number of levels: use a whole number from 1 to 32767")
-        if bucket != int(bucket) or bucket < 0:
+        if bucket < 0:
             raise UserError(f"bucket = {bucket} of qsgd: use a whole number of coordinates, or 0 for one bucket")
         self.levels, self.bucket = int(levels), int(bucket)
 

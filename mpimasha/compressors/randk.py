@@ -5,6 +5,7 @@ import numpy as np
 from mpimasha.compressors.base import Compressor, check_kept, kept
 from mpimasha.errors import UserError
 from mpimasha.kernels import sampling, sparse
+from mpimasha.names import check_kinds
 
 
 class RandK(Compressor):
@@ -28,11 +29,12 @@ class RandK(Compressor):
     name = "randk"
     unbiased = True
 
-    def __init__(self, k=0.05, sampling="stratified", indices=False):
+    def __init__(self, k: float = 0.05, sampling: str = "stratified", indices: bool = False):
+        check_kinds(RandK, "", k=k, sampling=sampling, indices=indices)
         if sampling not in ("stratified", "uniform"):
             raise UserError(f"sampling = {sampling!r} of randk: use stratified or uniform")
         check_kept(k, self.name)
-        self.k, self.sampling, self.indices = k, sampling, bool(indices)
+        self.k, self.sampling, self.indices = k, sampling, indices
 
     def prepare(self):
         self.count = kept(self.k, self.n, self.name)
@@ -66,4 +68,4 @@ class RandK(Compressor):
 
     def __str__(self):
         extra = (",sampling=uniform" if self.sampling == "uniform" else "") + (",indices=true" if self.indices else "")
-        return f"randk:{self.k:g}{extra}"
+        return f"randk:{self.k}{extra}"

@@ -6,6 +6,7 @@ from mpimasha.compressors.base import Compressor, check_kept, kept
 from mpimasha.kernels import sparse
 from mpimasha.kernels.topk import topk
 from mpimasha.linear import Linear
+from mpimasha.names import check_kinds
 
 
 class TopK(Compressor):
@@ -20,7 +21,8 @@ class TopK(Compressor):
     name = "topk"
     contractive = True
 
-    def __init__(self, k=0.05):
+    def __init__(self, k: float = 0.05):
+        check_kinds(TopK, "", k=k)
         check_kept(k, self.name)
         self.k = k
 
@@ -57,4 +59,4 @@ class TopK(Compressor):
         return pool[dtype]
 
     def __str__(self):
-        return f"topk:{self.k:g}"
+        return f"topk:{self.k}"

@@ -4,6 +4,7 @@ import numpy as np
 
 from mpimasha.methods.base import Method, uncompressed
 from mpimasha.state import Shared
+from mpimasha.stepsizes import needed
 
 
 class Extragradient(Method):
@@ -20,7 +21,7 @@ class Extragradient(Method):
         uncompressed(self.name, compressor)
 
     def theory_gamma(self, constants):
-        return 1 / (np.sqrt(2) * constants.L)
+        return 1 / (np.sqrt(2) * needed(constants.L, "L"))
 
     def theory_factor(self, constants):
         return 1 - min(self.gamma * constants.mu, 1 / 4)

@@ -41,6 +41,9 @@ class Masha1(Method):
                  reference: str = "new"):
         super().__init__(up, gamma)
         self._tau = check_tau(tau)
+        if self.from_theory and tau != "theory" and tau < 1 / 3:
+            raise UserError(f"method.gamma = 'theory' needs method.tau of at least 1/3, not {tau!r}: raise it or give "
+                            f"method.gamma as a number")
         if reference not in ("new", "previous"):
             raise UserError(f"method.reference = {reference!r} is unknown: use new or previous")
         self.reference = reference
@@ -58,9 +61,6 @@ class Masha1(Method):
         super().set_parameters(constants)
 
     def theory_gamma(self, constants):
-        if self.tau < 1 / 3:
-            raise UserError(f"method.gamma = 'theory' needs method.tau >= 1/3, not {self.tau:g}: raise tau or give gamma "
-                            f"as a number")
         return np.sqrt((1 - self.tau) / 2) / second_moment(self.up.compressor, constants)
 
     def theory_factor(self, constants):

@@ -2,6 +2,7 @@
 
 from mpimasha.methods.base import Method, uncompressed
 from mpimasha.state import Shared
+from mpimasha.stepsizes import needed
 
 
 class Optimistic(Method):
@@ -19,7 +20,7 @@ class Optimistic(Method):
         uncompressed(self.name, compressor)
 
     def theory_gamma(self, constants):
-        return 0.45 / constants.L
+        return 0.45 / needed(constants.L, "L")
 
     def theory_factor(self, constants):
         gL = self.gamma * constants.L

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mpimasha.errors import UserError
+from mpimasha.names import fits, shown
 from mpimasha.proximal import Zero
 
 
@@ -66,9 +67,15 @@ class Problem:
 def check(key, value, what, good):
     """Refuse a parameter: one sentence with the key, the value and what would be right."""
     if not good:
-        raise UserError(f"{key} = {value!r} is out of range: use {what}")
+        raise UserError(f"{key} = {shown(value)} is out of range: use {what}")
     return value
 
 
 def check_workers(workers):
-    return check("workers", workers, "a whole number of at least 1", workers >= 1)
+    good = fits(workers, int) and 1 <= workers <= 2**20
+    return check("workers", workers, "a whole number of at least 1 (and at most 1048576)", good)
+
+
+def check_positive(key, value):
+    """A positive number that can be squared and divided by."""
+    return check(key, value, "a number above 0 (from 1e-100 to 1e100)", 1e-100 <= value <= 1e100)

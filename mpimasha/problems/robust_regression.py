@@ -9,7 +9,8 @@ from mpimasha import data
 from mpimasha.communicator import block
 from mpimasha.errors import UserError
 from mpimasha.kernels import regression
-from mpimasha.problems.base import Problem, check, check_workers
+from mpimasha.names import check_kinds
+from mpimasha.problems.base import Problem, check, check_positive, check_workers
 from mpimasha.proximal import Balls
 
 _LOSSES = {"logistic": (regression.logistic_operator, regression.logistic_value, 0.25),
@@ -57,13 +58,15 @@ class RobustRegression(Problem):
     def __init__(self, data: str | tuple = "breast_cancer", loss: str = "logistic", standardise: bool = True,
                  lam: float = 0.1, beta: float = 1.0, split: str = "shuffled", radius: float = 0.0,
                  workers: int = 10, seed: int = 0):
+        check_kinds(RobustRegression, "problem.", data=data, loss=loss, standardise=standardise, lam=lam, beta=beta,
+                    split=split, radius=radius, seed=seed)
         if loss not in _LOSSES:
             raise UserError(f"problem.loss = {loss!r} is unknown: use {' or '.join(_LOSSES)}")
         if split not in _SPLITS:
             raise UserError(f"problem.split = {split!r} is unknown: use {', '.join(_SPLITS)}")
         self.loss, self.split = loss, split
-        self.lam = check("problem.lam", lam, "a number above 0", lam > 0)
-        self.beta = check("problem.beta", beta, "a number above 0", beta > 0)
+        self.lam = check_positive("problem.lam", lam)
+        self.beta = check_positive("problem.beta", beta)
         self.workers = check_workers(workers)
         self.seed = check("problem.seed", seed, "a whole number of at least 0", seed >= 0)
         self._F, self._value, self.curvature = _LOSSES[loss]
@@ -77,7 +80,7 @@ class RobustRegression(Problem):
 
     def _arrange(self, source, standardise):
         named = isinstance(source, str)
-        X, y = data.load(source) if named else source
+        X, y = data.load(source) if named else data.checked(*source, "arrays")
         self.source = source if named else "arrays"
         if len(y) < self.workers:
             raise UserError(f"workers = {self.workers} exceeds the {len(y)} samples of problem.data = {self.source!r}: "
