@@ -131,3 +131,12 @@ def sum_rows(out, rows, scale):
         for m in range(count):
             total += np.float64(rows[m, j])
         out[j] = scale * total
+
+
+@kernel(reduction=True)
+def squared_norm(x):
+    """|x|^2, summed in float64."""
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(x[i]) * np.float64(x[i])
+    return total

@@ -115,7 +115,7 @@ def _check_fit(experiment, problem, method):
     except UserError as error:
         raise UserError(f"compressor.up = '{method.compressor}': {error}") from None
     choose(experiment.transport, bound)
-    check_targets(problem, experiment.stop.targets)
+    check_targets(problem, experiment.stop.targets, problem.mu > 0 or problem.solution() is not None)
 
 
 def _experiments(options):

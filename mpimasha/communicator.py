@@ -59,7 +59,7 @@ class Communicator:
         first = np.concatenate([[0], np.cumsum(owners)[:-1]])
         send = ([1] * self.size, [int(b) * v for b in bounds[:-1]], types)
         receive = ([int(o) * mine for o in owners], [int(f) * mine * v for f in first], [base] * self.size)
-        return send, receive
+        return _Slices(send, receive)
 
     def exchange_slices(self, plan, send, receive):
         """Alltoallw of the planned slices: `receive` (M, width) gets every worker's row of our slice."""
@@ -67,7 +67,7 @@ class Communicator:
             receive[:] = send
             return
         self.sent[self._account] += send.nbytes
-        self.comm.Alltoallw([send, *plan[0]], [receive, *plan[1]])
+        self.comm.Alltoallw([send, *plan.send], [receive, *plan.receive])
 
     # -- decisions and set-up ----------------------------------------------------------
 
@@ -81,10 +81,6 @@ class Communicator:
     def gather_objects(self, value):
         """[value of rank 0, value of rank 1, ...] on every rank; set-up and summaries only."""
         return [value] if self.comm is None else self.comm.allgather(value)
-
-    def barrier(self):
-        if self.comm is not None:
-            self.comm.Barrier()
 
     def together(self, function):
         """Run `function` on every rank; a user's mistake on any of them is raised on all.
@@ -107,14 +103,34 @@ class Communicator:
             function()
             return
         from mpi4py import MPI
-        node = self.comm.Split_type(MPI.COMM_TYPE_SHARED)
-        if node.Get_rank() == 0:
-            function()
-        node.Barrier()
-        if node.Get_rank() != 0:
-            function()
+        node, fault = self.comm.Split_type(MPI.COMM_TYPE_SHARED), None
+        for first in (True, False):
+            if (node.Get_rank() == 0) == first:
+                try:
+                    function()
+                except UserError as error:  # raised below, when nobody waits for us
+                    fault = error
+            node.Barrier()
         node.Free()
-        self.barrier()
+        self.together(lambda: _raise(fault))
+
+
+class _Slices:
+    """Counts, displacements and types of one planned exchange; the types are freed with it."""
+
+    def __init__(self, send, receive):
+        self.send, self.receive = send, receive
+
+    def __del__(self):
+        from mpi4py import MPI
+        if not MPI.Is_finalized():
+            for datatype in self.send[2]:
+                datatype.Free()
+
+
+def _raise(error):
+    if error is not None:
+        raise error
 
 
 def block(rank, ranks, workers):

@@ -37,7 +37,7 @@ class Constants:
 
 def collect(problem, owned, comm):
     """The constants of `problem`; each rank works out those of the workers it owns."""
-    rows = [(problem.lipschitz(m), problem.dissimilarity(m)) for m in owned]
+    rows = comm.together(lambda: [(problem.lipschitz(m), problem.dissimilarity(m)) for m in owned])
     table = [row for rows in comm.gather_objects(rows) for row in rows]
     L_m, similarity_m = (None if None in column else np.array(column) for column in zip(*table))
     return Constants(problem.L, problem.mu, L_m, similarity_m, problem.workers)

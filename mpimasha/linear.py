@@ -28,6 +28,8 @@ class Linear:
     __array_ufunc__ = None  # NumPy scalars on the left leave the product to __rmul__
 
     def __init__(self, terms):
+        if len(terms) > 4:
+            raise TypeError("a formula has at most four terms: assign a part of it to a state first")
         self.terms = terms
 
     @classmethod

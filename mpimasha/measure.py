@@ -9,9 +9,9 @@ from mpimasha.linear import Linear
 from mpimasha.memory import Plain
 
 
-def check_targets(problem, targets):
-    """Refuse a target that this problem has no measure for."""
-    if "relative_error" in targets and problem.mu <= 0 and problem.solution() is None:
+def check_targets(problem, targets, solvable):
+    """Refuse a target that this problem has no measure for; `solvable`: z* is or will be known."""
+    if "relative_error" in targets and not solvable:
         raise UserError(f"stop.relative_error needs the solution of {problem.name}, which is not known with these "
                         f"settings: set stop.relative_error = 0 and use stop.residual or stop.rounds")
     if "gap" in targets and problem.gap(problem.start()) is None:

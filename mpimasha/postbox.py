@@ -3,9 +3,9 @@
 A launcher's exit code cannot tell "diverged" (4) from "killed by signal 4", and MPICH's
 message often names another rank than the one that died.  So each rank is forked once,
 before it loads anything: the child is the rank, the parent does nothing but wait for it,
-and writes down how it ended before the launcher can learn of it and kill the others.  The folder is
-only visible on the launching host (or everywhere, if temporary files are shared): a rank
-that cannot see it does without.
+and writes down how it ended before the launcher can learn of it and kill the others.
+The folder is only visible on the launching host (or everywhere, if temporary files are
+shared): a rank that cannot see it does without.
 """
 
 import ctypes

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from mpimasha.kernels.updates import squared_norm
+
 
 class Zero:
     """h = 0."""
@@ -52,6 +54,6 @@ class Balls(Proximal):
 
     def apply(self, x, gamma):
         for part, radius in self.parts:
-            norm = np.sqrt(x[part] @ x[part])
+            norm = np.sqrt(squared_norm(x[part]))
             if norm > radius:
                 x[part] *= radius / norm

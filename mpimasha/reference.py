@@ -16,17 +16,18 @@ def find(problem, comm):
     cache folder under the hash of the problem's identity.  None if the problem is not
     strongly monotone.
     """
-    found = None
-    if comm.rank == 0:
-        found = problem.solution()
-        if found is None and problem.mu > 0:
-            found = _read(_path(problem), problem.n)
+    found = comm.together(lambda: _known(problem) if comm.rank == 0 else None)
     known = np.array([found is not None or problem.mu <= 0], np.int64)
     with comm.billed_to("observers"):
         comm.broadcast(known)
     if known[0]:
         return found
     return _solve(problem, comm)
+
+
+def _known(problem):
+    found = problem.solution()
+    return _read(_path(problem), problem.n) if found is None and problem.mu > 0 else found
 
 
 def _solve(problem, comm):

@@ -140,11 +140,11 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     stop = stop if stop is not None else Stop()
     check_every(every)
     _check_reference(reference, problem.n)
-    check_targets(problem, stop.targets if reference is None or isinstance(reference, str) else [])
     run = Run(problem, method, comm, seed, wire, transport)
     if isinstance(reference, str):
         from mpimasha.reference import find
         reference = find(problem, run.comm)
+    run.comm.together(lambda: check_targets(problem, stop.targets, reference is not None or run.comm.rank > 0))
     measure = Measure(run, reference)
     return _loop(run, measure, stop, observers, every)
 

@@ -24,7 +24,8 @@ class Extragradient(Method):
         return 1 / (np.sqrt(2) * needed(constants.L, "L"))
 
     def theory_factor(self, constants):
-        return 1 - min(self.gamma * constants.mu, 1 / 4)
+        slack = 1 - (self.gamma * constants.L)**2
+        return 1 - min(self.gamma * constants.mu, slack / 2) if slack > 0 else None
 
     def step(self, k):
         gamma, prox, F = self.gamma, self.prox, self.fleet.F

@@ -64,7 +64,9 @@ class Masha1(Method):
         return np.sqrt((1 - self.tau) / 2) / second_moment(self.up.compressor, constants)
 
     def theory_factor(self, constants):
-        return 1 - min(self.gamma * constants.mu / 2, (1 - self.tau) / 4)
+        tau, gammaC = self.tau, self.gamma * second_moment(self.up.compressor, constants)
+        slack = min(tau, 1 - tau - gammaC**2)
+        return 1 - min(self.gamma * constants.mu, slack) / 2 if slack > 0 else None
 
     def start(self):
         self.z = self.w = self.z0

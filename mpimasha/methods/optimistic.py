@@ -24,6 +24,8 @@ class Optimistic(Method):
 
     def theory_factor(self, constants):
         gL = self.gamma * constants.L
+        if gL >= 1 / 2:
+            return None
         return 1 / (1 + min(2 * self.gamma * constants.mu / (1 + gL), 1 / (2 * gL) - 1))
 
     def step(self, k):

@@ -1,0 +1,242 @@
+"""Tests over several ranks.
+
+A test marked ``ranks(2, 3)`` is run twice by a plain ``pytest``: as ``mpiexec -n 2 python -m pytest
+THIS_TEST`` and again with 3.  Inside, its body runs on every rank and `comm` is the world.  Under
+``mpirun -n 4 python -m pytest --with-mpi`` it runs in that world instead.  A test marked ``launches``
+starts jobs of its own.
+"""
+
+import functools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mpimasha import environment, launch
+from mpimasha.errors import LaunchError
+
+environment.prepare()
+
+SIZE = environment.launched_ranks() or 1
+RANK = environment.launched_rank() or 0
+REPORTS = "MPIMASHA_TEST_REPORTS"  # the folder in which ranks started by `RankedTest` leave theirs
+LIMIT = 60  # seconds for one launch, unless the marker says limit=
+
+
+# -- jobs --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a job ended, and when (``time.time()``)."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    time: float
+    timed_out: bool
+
+
+def start_job(command, limit=LIMIT, env=None, cwd=None):
+    """Run `command` to its end, or end it after `limit` seconds; nothing it started outlives it."""
+    env = launch.job_environment() | (env or {})
+    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+        process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+                                   process_group=0)
+        try:
+            process.wait(limit)
+            timed_out = False
+        except BaseException as error:
+            _end(process)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            timed_out = True
+        ended = time.time()
+        return Ended(process.returncode, _text(out), _text(err), ended, timed_out)
+
+
+def _text(file):
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def _end(process):
+    process.terminate()  # launchers pass it on to the ranks, which are in process groups of their own
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def run_job(tmp_path):
+    """`start_job` in `tmp_path`."""
+    return functools.partial(start_job, cwd=tmp_path)
+
+
+@pytest.fixture
+def run_cli(run_job):
+    """``run_cli(["run", ...], ranks=None, timeout=60)``: the command line in `tmp_path`, as a user has it."""
+
+    def run(args, ranks=None, timeout=LIMIT, env=None):
+        start = [] if ranks is None else ["-n", str(ranks)]
+        return run_job([sys.executable, "-m", "mpimasha", args[0], *start, *args[1:]], timeout, env)
+
+    return run
+
+
+@functools.cache
+def find_launcher():
+    """(path of mpiexec, None) or (None, why there is none)."""
+    try:
+        return launch.find_launcher(), None
+    except LaunchError as error:
+        return None, str(error)
+
+
+@pytest.fixture
+def mpiexec():
+    """Path of the launcher of the loaded MPI."""
+    return find_launcher()[0]
+
+
+@pytest.fixture
+def comm():
+    """The world this test runs in: of several ranks for a test marked `ranks`."""
+    comm = launch.world()
+    if comm is None:
+        pytest.skip("needs MPI")
+    return comm
+
+
+# -- outside: one launch a test and number of ranks ----------------------------------------------
+
+
+class RanksFailed(Exception):
+    """What the ranks of a test reported."""
+
+
+class RankedTest(pytest.Item):
+    """Stands for a test marked `ranks` in the process that launches it."""
+
+    def __init__(self, *, original, **kwargs):
+        super().__init__(**kwargs)
+        self.original = original
+        self.own_markers = list(original.own_markers)
+        self.ranks = original.callspec.params["ranks"]
+
+    def runtest(self):
+        mpiexec, reason = find_launcher()
+        if mpiexec is None:
+            pytest.skip(reason)
+        limit = self.get_closest_marker("ranks").kwargs.get("limit", LIMIT)
+        with tempfile.TemporaryDirectory(prefix="mpimasha-test-", ignore_cleanup_errors=True) as folder:
+            options = ["-q", "--no-header", f"--basetemp={folder}/tmp", "-o", f"faulthandler_timeout={0.9 * limit}",
+                       "-o", "timeout=0", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]  # costs a second
+            job = start_job([mpiexec, "-n", str(self.ranks), sys.executable, "-m", "pytest", *options, self.nodeid],
+                            limit, {REPORTS: folder}, self.config.rootpath)
+            reports = {rank: _report(folder, rank) for rank in range(self.ranks)}
+        self._judge(job, reports, limit)
+
+    def _judge(self, job, reports, limit):
+        outcomes = {report["outcome"] for report in reports.values()}
+        if job.returncode == 0 and outcomes == {"skipped"}:
+            pytest.skip(reports[0]["text"])
+        if job.returncode == 0 and outcomes == {"passed"}:
+            return
+        said = [f"-- rank {rank} of {self.ranks}: {report['outcome']}\n{report['text']}"
+                for rank, report in reports.items()]
+        ending = f"killed after {limit} s" if job.timed_out else f"exit code {job.returncode}"
+        if "failed" not in outcomes:  # a crash, or a rank that never came back
+            said += [f"-- {ending}\n{job.stdout}{job.stderr}"]
+        raise RanksFailed("\n".join(said))
+
+    def repr_failure(self, excinfo, style=None):
+        return str(excinfo.value) if excinfo.errisinstance(RanksFailed) else super().repr_failure(excinfo, style)
+
+    def reportinfo(self):
+        return self.original.reportinfo()
+
+
+def _report(folder, rank):
+    try:
+        return json.loads(Path(folder, f"rank.{rank}").read_text())
+    except FileNotFoundError:
+        return {"outcome": "silent", "text": ""}
+
+
+def pytest_generate_tests(metafunc):
+    marker = metafunc.definition.get_closest_marker("ranks")
+    if marker is not None:
+        metafunc.fixturenames.append("ranks")
+        metafunc.parametrize("ranks", marker.args if SIZE == 1 else (SIZE,), ids=lambda n: f"n={n}")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    if SIZE == 1:
+        items[:] = [RankedTest.from_parent(item.parent, name=item.name, original=item)
+                    if item.get_closest_marker("ranks") else item for item in items]
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("launches"):
+        if SIZE > 1:
+            pytest.skip("starts jobs of its own")
+        if find_launcher()[0] is None:
+            pytest.skip(find_launcher()[1])
+
+
+# -- inside: a rank that fails must not leave the others waiting ----------------------------------
+
+
+class Rank:
+    """What is different for a pytest that is one rank of several."""
+
+    def __init__(self, config):
+        self.config = config
+        self.reports = os.environ.get(REPORTS)
+
+    def pytest_itemcollected(self, item):
+        asked = any(self.config.getoption(option, False) for option in ("--with-mpi", "--only-mpi"))
+        if asked and item.get_closest_marker("ranks"):
+            item.add_marker(pytest.mark.mpi)
+
+    def pytest_runtest_logreport(self, report):
+        if report.when == "call" or not report.passed:
+            self._tell(report)
+        if report.failed:
+            time.sleep(0.5)  # for others that fail as well to tell
+            launch.world().Abort(1)
+
+    def _tell(self, report):
+        text = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else report.longreprtext
+        text += "".join(f"\n-- {title}\n{content}" for title, content in report.sections)
+        if self.reports:
+            draft = Path(self.reports, f".rank.{RANK}")
+            draft.write_text(json.dumps({"outcome": report.outcome, "text": text}))
+            draft.replace(Path(self.reports, f"rank.{RANK}"))
+        elif report.failed:
+            terminal = self.config.get_terminal_writer()
+            terminal.write(f"\n-- rank {RANK} of {SIZE}: {report.nodeid} failed\n{text}\n")
+            terminal.flush()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config):
+    if SIZE > 1:
+        base = Path(config.option.basetemp or Path(tempfile.gettempdir(), f"mpimasha-tests-{os.getppid()}"))
+        if config.option.basetemp is None:
+            config.add_cleanup(lambda: shutil.rmtree(base, ignore_errors=True))
+        base.mkdir(parents=True, exist_ok=True)
+        config.option.basetemp = str(base / f"rank{RANK}")
+        config.pluginmanager.register(Rank(config))

@@ -1,0 +1,133 @@
+"""The same run, bit for bit, on any number of ranks."""
+
+import numpy as np
+import pytest
+
+import mpimasha as mm
+from mpimasha.observers import Observer
+
+ROUNDS = 40
+COUNTED = ("round", "uplink_bits", "downlink_bits", "exchanges", "operator_calls")
+MEASURED = ("relative_error", "residual", "gap")  # on rank 0
+SUMMARY = ("rounds", "converged", "relative_error", "residual", "gap", "uplink_bits_per_worker",
+           "downlink_bits_per_worker", "operator_calls", "gamma", "tau")
+
+
+def bilinear(workers=7):
+    """n = 22: neither n nor M = 7 is a multiple of 2, 3 and 4 alike."""
+    return mm.Bilinear(dim=11, kappa=10.0, heterogeneity=1.0, workers=workers, seed=1)
+
+
+def regression(**options):
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((41, 5))
+    y = np.where(X[:, 0] + 0.5 * rng.standard_normal(41) > 0, 1.0, -1.0)
+    return mm.RobustRegression(data=(X, y), standardise=False, workers=5, **options)
+
+
+class Single(mm.Bilinear):
+    """A problem in single precision."""
+
+    dtype = np.dtype(np.float32)
+
+    def start(self):
+        return np.zeros(self.n, np.float32)
+
+
+CASES = {
+    "eg": (bilinear, mm.Extragradient(), "float64"),
+    "eg, prox, float32": (lambda: regression(radius=0.2), mm.Extragradient(gamma=0.1), "float32"),
+    "eg, as many workers as ranks may be": (lambda: bilinear(workers=4), mm.Extragradient(), "float32"),
+    "eg, fewer coordinates than ranks": (lambda: mm.Bilinear(dim=1, workers=5), mm.Extragradient(), "float64"),
+    "og": (regression, mm.Optimistic(gamma=0.1), "float64"),
+    "og, float32": (bilinear, mm.Optimistic(), "float32"),
+    "eg by allgather": (bilinear, mm.Extragradient(), "float32", "allgather"),
+    "masha1 identity": (bilinear, mm.Masha1(mm.Identity(), gamma=0.3, tau=0.5), "float32"),
+    "masha1 identity by allgather": (bilinear, mm.Masha1(mm.Identity(), gamma=0.3, tau=0.5), "float64", "allgather"),
+    "masha1 randk": (bilinear, mm.Masha1(mm.RandK(3), gamma=0.1), "float32"),
+    "masha1 randk of one": (bilinear, mm.Masha1(mm.RandK(1), gamma=0.1), "float64"),
+    "masha1 randk of all": (bilinear, mm.Masha1(mm.RandK(22), gamma=0.1), "float32"),
+    "masha1 randk uniform, indices travel":
+        (bilinear, mm.Masha1(mm.RandK(4, sampling="uniform", indices=True), gamma=0.1, tau=0.8), "float64"),
+    "masha1 permk": (bilinear, mm.Masha1(mm.PermK(), gamma=0.1, tau=0.8), "float64"),
+    "masha1 permk, more workers than coordinates":
+        (lambda: mm.Bilinear(dim=2, workers=7), mm.Masha1(mm.PermK(), gamma=0.1), "float32"),
+    "masha1 permk, previous, prox":
+        (lambda: regression(radius=0.2), mm.Masha1(mm.PermK(), gamma=0.1, tau=0.8, reference="previous"), "float32"),
+    "masha1 qsgd": (bilinear, mm.Masha1(mm.QSGD(4), gamma=0.1, tau=0.8), "float32"),
+    "masha1 qsgd in buckets, square loss":
+        (lambda: regression(loss="square"), mm.Masha1(mm.QSGD(3, bucket=3), gamma=0.05, tau=0.7), "float64"),
+    "masha1 qsgd, problem in float32":
+        (lambda: Single(dim=5, kappa=4.0, workers=6), mm.Masha1(mm.QSGD(4)), None),
+    "masha2 topk, problem in float32": (lambda: Single(dim=5, kappa=4.0, workers=6), mm.Masha2(mm.TopK(2)), "float64"),
+    "masha2 topk": (bilinear, mm.Masha2(mm.TopK(2), gamma=0.05, tau=0.8), "float32"),
+    "masha2 topk, previous": (regression, mm.Masha2(mm.TopK(3), gamma=0.05, tau=0.8, reference="previous"), "float64"),
+    "masha2 randk": (bilinear, mm.Masha2(mm.RandK(5), gamma=0.05, tau=0.8), "float64"),
+    "masha2 permk": (bilinear, mm.Masha2(mm.PermK(), gamma=0.05, tau=0.8), "float32"),
+    "masha2 qsgd": (bilinear, mm.Masha2(mm.QSGD(2), gamma=0.05, tau=0.8), "float32"),
+}
+
+
+class Watcher(Observer):
+    """Keeps this rank's rows."""
+
+    def start(self, run):
+        self.rows = []
+
+    def observe(self, run, row):
+        self.rows.append(row)
+
+
+@pytest.fixture
+def no_cache(tmp_path, monkeypatch):
+    """Every run looks for its own z*: a cache that cannot be written."""
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+
+
+def solved(make, method, wire, transport="auto", comm=None):
+    """(result, this rank's rows)."""
+    watcher = Watcher()
+    result = mm.solve(make(), method, comm=comm, seed=4, wire=wire, every=5, transport=transport,
+                      observers=[watcher], stop=mm.Stop(rounds=ROUNDS, relative_error=0))
+    return result, watcher.rows
+
+
+def differences(case, serial, parallel, rank):
+    """What of the run on ranks is not the serial run's."""
+    (alone, alone_rows), (together, rows) = serial, parallel
+    keys = COUNTED + MEASURED if rank == 0 else COUNTED
+    found = [] if alone.z.any() and np.isfinite(alone.z).all() else ["nothing to compare"]
+    found += [] if alone.z.tobytes() == together.z.tobytes() else ["z"]
+    found += [] if bytes_of(alone.w) == bytes_of(together.w) else ["w"]
+    found += [f"round {mine['round']}, {key}: {mine[key]!r} and {other[key]!r}"
+              for mine, other in zip(alone_rows, rows, strict=True) for key in keys if mine[key] != other[key]]
+    found += [key for key in SUMMARY if alone.summary[key] != together.summary[key]]
+    return [f"{case}, rank {rank}: {what}" for what in found]
+
+
+def bytes_of(array):
+    return b"" if array is None else array.tobytes()
+
+
+@pytest.mark.ranks(2, 3, 4, limit=120)
+def test_a_run_is_bit_identical_to_the_serial_one(comm, no_cache):
+    found = []
+    for case, arguments in CASES.items():
+        serial, parallel = solved(*arguments), solved(*arguments, comm=comm)
+        found += differences(case, serial, parallel, comm.rank)
+        replicas = set(comm.allgather((bytes_of(parallel[0].z), bytes_of(parallel[0].w))))
+        found += [f"{case}: replicas differ"] if len(replicas) > 1 else []
+    part = comm.Split(comm.rank % 2)  # two runs at once, neither of them on the world
+    runs = [solved(*CASES["masha1 qsgd"], comm=world) for world in (None, part)]
+    found += differences(f"half of the world, of {part.size}", *runs, part.rank)
+    part.Free()
+    found = [line for lines in comm.allgather(found) for line in lines]
+    assert not found, "\n".join(found)
+
+
+def test_the_seed_decides_the_draws():
+    """So that equality above is not that of runs that draw nothing."""
+    problem, method = bilinear(), mm.Masha1(mm.RandK(3), gamma=0.1)
+    runs = [mm.solve(problem, method, seed=seed, stop=mm.Stop(rounds=5)) for seed in (0, 1)]
+    assert runs[0].z.tobytes() != runs[1].z.tobytes()

@@ -1,0 +1,93 @@
+"""However a rank dies, the job ends soon, says which rank it was, and its exit code is not 0."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.launches
+
+VICTIM = str(Path(__file__).parent / "victim.py")
+SOON = 5.0  # seconds from the failure to the end of the job
+RAISED = {"raise": "FloatingPointError: overflow in the operator", "sys.exit": "SystemExit: 3",
+          "import": "ModuleNotFoundError: No module named 'a_module_that_only_this_node_lacks'",
+          "lone-user-error": "UserError: only this rank has seen it"}
+SILENT = {"SIGKILL": "was killed by signal 9 (SIGKILL)", "SIGSEGV": "was killed by signal 11 (SIGSEGV)",
+          "SIGFPE": "was killed by signal 8 (SIGFPE)", "_exit5": "left with exit code 5",
+          "_exit4": "left with exit code 4", "_exit0": "left with exit code 0"}
+
+
+def start(run_job, how, ranks=4):
+    return run_job([sys.executable, VICTIM, "-n", str(ranks), how])
+
+
+def seconds_to_the_end(job):
+    return job.time - float(re.search(r"failing at ([\d.]+)", job.stderr)[1])
+
+
+@pytest.mark.parametrize("how", RAISED)
+def test_an_exception_on_one_rank_ends_the_job_and_names_the_rank(run_job, how):
+    job = start(run_job, how)
+    assert job.returncode == 1
+    assert seconds_to_the_end(job) < SOON
+    assert re.search(r"mpimasha: rank 2 of 4 on \S+ failed:\nTraceback", job.stderr)
+    assert RAISED[how] in job.stderr
+
+
+@pytest.mark.parametrize("how", SILENT)
+def test_a_rank_that_dies_silently_is_named_with_its_cause(run_job, how):
+    job = start(run_job, how)
+    assert job.returncode not in (0, 2, 4, 8)  # those belong to orderly ends
+    assert seconds_to_the_end(job) < SOON
+    assert re.findall(r"mpimasha: rank (\d) of 4 on \S+ (was killed by signal \d+ \(\w+\)|left with exit code \d)",
+                      job.stderr) == [("2", SILENT[how])]
+    assert "BAD TERMINATION" not in job.stdout + job.stderr
+
+
+def test_a_killed_watcher_takes_its_rank_with_it(run_job):
+    job = start(run_job, "kill-watcher")
+    assert job.returncode not in (0, 2, 4, 8)
+    assert seconds_to_the_end(job) < SOON
+
+
+@pytest.mark.parametrize("how", ["raise", "sys.exit", "import", "SIGKILL", "_exit5"])
+def test_under_a_plain_launcher_the_job_ends_as_well(run_job, mpiexec, how):
+    job = run_job([mpiexec, "-n", "4", sys.executable, VICTIM, how])
+    assert job.returncode != 0
+    assert seconds_to_the_end(job) < SOON
+    if how in RAISED:
+        assert re.search(r"mpimasha: rank 2 of 4 on \S+ failed:\nTraceback", job.stderr)
+        assert RAISED[how] in job.stderr
+
+
+@pytest.mark.parametrize("code", [0, 4, 8])
+def test_an_orderly_end_returns_the_code_the_ranks_agreed_on(run_job, code):
+    job = start(run_job, f"code{code}", ranks=3)
+    assert (job.returncode, job.stdout) == (code, "the last line\n")
+    assert "mpimasha:" not in job.stderr  # nothing to explain
+    assert "TERMINATION" not in job.stderr
+
+
+def test_a_mistake_seen_by_all_ranks_is_one_sentence_and_code_2(run_job):
+    job = start(run_job, "user-error", ranks=3)
+    assert (job.returncode, job.stdout, job.stderr) == (2, "", "mpimasha: error: no problem of that name\n")
+
+
+@pytest.mark.parametrize("code", [0, 4])
+def test_ranks_that_cannot_see_the_box_end_with_the_code_themselves(run_job, mpiexec, tmp_path, code):
+    elsewhere = tmp_path / "elsewhere.sh"
+    elsewhere.write_text(f'#!/bin/sh\nMPIMASHA_POSTBOX=/nonexistent exec "{mpiexec}" "$@"\n')
+    elsewhere.chmod(0o755)
+    start = ("import sys; from mpimasha import launch; "
+             "sys.exit(launch.spawn(2, sys.argv[3:], sys.argv[1], sys.argv[2:3]))")
+    job = run_job([sys.executable, "-c", start, str(elsewhere), VICTIM, f"code{code}"])
+    assert job.returncode == code
+    assert "the last line\n" in job.stdout
+
+
+def test_ranks_run_the_package_of_the_launching_process_not_the_folder_they_start_in(run_job, tmp_path):
+    (tmp_path / "mpimasha").mkdir()
+    (tmp_path / "mpimasha" / "__init__.py").write_text("raise ImportError('not this one')")
+    command = [sys.executable, "-P", "-m", "mpimasha", "run", "-n", "2", "bilinear", "--set", "stop.rounds=2"]
+    assert run_job(command).returncode == 0

@@ -1,0 +1,93 @@
+"""Signals to the process that launched a job end the whole job."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mpimasha import launch
+
+pytestmark = pytest.mark.launches
+
+VICTIM = str(Path(__file__).parent / "victim.py")
+SOON = 5.0
+
+
+@pytest.fixture
+def job(request, tmp_path):
+    """A job of three ranks in the middle of ten seconds of work; the parameter is what to start it with."""
+    env = launch.job_environment() | {"TMPDIR": str(tmp_path)}  # a killed process leaves its temporary files
+    command = [*getattr(request, "param", []), sys.executable, VICTIM, "-n", "3", "sleep"]
+    with subprocess.Popen(command, env=env, text=True, process_group=0, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == "running\n"  # passed on while the job runs
+        yield process
+        if process.poll() is None:
+            process.terminate()
+
+
+def ranks_of(job):
+    """Process ids of the launcher and everything below it."""
+    lines = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout.splitlines()
+    children = {}
+    for pid, parent in (map(int, line.split()) for line in lines):
+        children.setdefault(parent, []).append(pid)
+    found, new = [], [job.pid]
+    while new:
+        new = [child for pid in new for child in children.get(pid, [])]
+        found += new
+    return found
+
+
+def wait_until_gone(pids):
+    deadline = time.monotonic() + SOON
+    while alive := [pid for pid in pids if _runs(pid)]:
+        assert time.monotonic() < deadline, f"still running: {alive}"
+        time.sleep(0.05)
+
+
+def _runs(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_that_asks_to_end_ends_every_rank(job, name, code):
+    pids = ranks_of(job)
+    assert len(pids) >= 4  # the launcher and three ranks
+    os.kill(job.pid, getattr(signal, name))
+    _, errors = job.communicate(timeout=SOON)
+    assert job.returncode == code
+    assert "Traceback" not in errors
+    wait_until_gone(pids)
+
+
+@pytest.mark.parametrize("job", [["nohup"]], indirect=True)
+def test_a_job_under_nohup_does_not_mind_a_hangup(job):
+    os.kill(job.pid, signal.SIGHUP)
+    time.sleep(0.5)
+    assert job.poll() is None
+    assert job.stdout.readline() == "running\n"
+
+
+def test_a_reader_that_leaves_ends_the_job_without_a_traceback(job):
+    pids = ranks_of(job)
+    job.stdout.close()
+    errors = job.stderr.read()
+    assert job.wait(SOON) == 141
+    assert "Traceback" not in errors
+    wait_until_gone(pids)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
+def test_no_rank_outlives_a_launching_process_that_was_killed(job):
+    pids = ranks_of(job)
+    job.kill()
+    job.wait(SOON)
+    wait_until_gone(pids)

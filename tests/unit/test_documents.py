@@ -1,0 +1,59 @@
+"""What README and jobs/ show works as shown."""
+
+import contextlib
+import io
+import re
+import subprocess
+import textwrap
+from pathlib import Path
+
+import numba
+import pytest
+
+from mpimasha import cli
+
+ROOT = Path(__file__).parents[2]
+
+
+def python_example():
+    text = (ROOT / "README.rst").read_text()
+    return textwrap.dedent(re.search(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text)[1]).strip()
+
+
+def test_the_readme_example_is_short_and_runs():
+    source = python_example()
+    assert len(source.splitlines()) <= 12
+    if numba.config.DISABLE_JIT:
+        pytest.skip("thousands of rounds, for compiled kernels")
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(source, "README.rst", "exec"), {"__name__": "readme"})
+    lines = printed.getvalue().splitlines()
+    megabits = {line.split()[0]: float(line.split()[3]) for line in lines}
+    assert list(megabits) == ["og", "masha1", "masha2"]
+    assert megabits["masha1"] < megabits["og"] / 2  # what README says of the uplink
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs" / "experiments").glob("*.toml")), ids=lambda p: p.stem)
+def test_every_experiment_is_valid(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    cli.validate(cli.parse(["compare", "-n", "2", str(path)]), 2)
+    assert len(cli._experiments(cli.parse(["compare", str(path)]))) >= 4
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "jobs" / "slurm").glob("*.sbatch")), ids=lambda p: p.stem)
+def test_every_batch_script_is_valid_bash(path):
+    assert subprocess.run(["bash", "-n", str(path)], capture_output=True).returncode == 0
+
+
+def test_experiments_named_in_readme_exist():
+    named = set(re.findall(r"jobs/\S+?\.(?:toml|sbatch)", (ROOT / "README.rst").read_text()))
+    assert named and all((ROOT / name).exists() for name in named)
+
+
+def test_no_public_name_is_also_a_module():
+    # importing the module would put it in place of the name
+    import mpimasha
+    modules = {path.stem for path in (ROOT / "mpimasha").glob("*.py")} | {
+        path.name for path in (ROOT / "mpimasha").iterdir() if path.is_dir()}
+    assert not modules & set(mpimasha._PUBLIC)

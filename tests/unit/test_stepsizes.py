@@ -1,0 +1,223 @@
+"""Step sizes: the second moment they rest on bounds what compressors really do, the theorems' formulas, refusals."""
+
+import math
+
+import numba
+import numpy as np
+import pytest
+
+from mpimasha import constants, stepsizes
+from mpimasha.communicator import Communicator
+from mpimasha.compressors.base import Compressor, message
+from mpimasha.compressors.identity import Identity
+from mpimasha.compressors.permk import PermK
+from mpimasha.compressors.qsgd import QSGD
+from mpimasha.compressors.randk import RandK
+from mpimasha.compressors.topk import TopK
+from mpimasha.constants import Constants
+from mpimasha.errors import UserError
+from mpimasha.linear import Linear
+from mpimasha.methods.extragradient import Extragradient
+from mpimasha.methods.masha1 import Masha1
+from mpimasha.methods.masha2 import Masha2
+from mpimasha.methods.optimistic import Optimistic
+from mpimasha.problems.bilinear import Bilinear
+from mpimasha.randomness import Stream
+from mpimasha.run import Run
+
+ROUNDS = 400 if numba.config.DISABLE_JIT else 3000
+UNBIASED = (Identity(), RandK(2), RandK(3, "uniform"), PermK(), QSGD(1), QSGD(4))
+
+
+def bound(compressor, n, workers, wire=np.float64):
+    return compressor.bind(n, workers, wire, Stream(0, "test"))
+
+
+def of(problem):
+    return constants.collect(problem, range(problem.workers), Communicator())
+
+
+def jacobians(problem):
+    """J_m of an affine problem."""
+    def column(m, z):
+        out = np.zeros(problem.n)
+        problem.operator(m)(z, out)
+        return out
+    zero = np.zeros(problem.n)
+    return [np.array([column(m, e) - column(m, zero) for e in np.eye(problem.n)]).T for m in range(problem.workers)]
+
+
+def squares_of_the_mean(compressor, vectors):
+    """|1/M sum_m Q_m(v_m)|^2 in each of many rounds."""
+    workers, n = vectors.shape
+    q, sent = bound(compressor, n, workers), np.zeros(n)
+    messages, squares = message(q.fields()), np.zeros(ROUNDS)
+    for k in range(ROUNDS):
+        sent[:] = 0
+        for m, v in enumerate(vectors):
+            q.encode(Linear.of(v), messages, m, k)
+            q.decode(messages, m, k, 1 / workers, sent)
+        squares[k] = sent @ sent
+    return squares
+
+
+# -- the second moment -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("heterogeneity", (0.3, 3.0))
+@pytest.mark.parametrize("compressor", UNBIASED, ids=str)
+def test_C_bounds_the_second_moment_of_the_compressed_mean(compressor, heterogeneity):
+    problem = Bilinear(dim=3, workers=3, heterogeneity=heterogeneity)
+    known, J = of(problem), jacobians(problem)
+    C = stepsizes.second_moment(bound(compressor, problem.n, 3), known)
+    worst = np.linalg.svd(np.mean(J, axis=0))[2][0]
+    for direction in (worst, np.linalg.svd(J[0])[2][0], np.random.default_rng(0).standard_normal(problem.n)):
+        squares = squares_of_the_mean(compressor, np.array([J_m @ direction for J_m in J]))
+        error = squares.std(ddof=1) / math.sqrt(ROUNDS)
+        assert squares.mean() - 5 * error <= C**2 * (direction @ direction) * (1 + 1e-12)
+
+
+@pytest.mark.parametrize("compressor", (RandK(2), RandK(3, "uniform"), RandK(1)), ids=str)
+def test_C_is_attained_by_equal_workers_and_independent_draws(compressor):
+    problem = Bilinear(dim=3, workers=3, heterogeneity=0.0)
+    known, J = of(problem), jacobians(problem)
+    C, u = stepsizes.second_moment(bound(compressor, 6, 3), known), np.linalg.svd(J[0])[2][0]
+    squares = squares_of_the_mean(compressor, np.array([J_m @ u for J_m in J]))
+    assert abs(squares.mean() - C**2) <= 5 * squares.std(ddof=1) / math.sqrt(ROUNDS)
+
+
+def test_C_of_permk_is_L_for_equal_workers_and_attained_in_every_round():
+    problem = Bilinear(dim=3, workers=4, heterogeneity=0.0)
+    known, J = of(problem), jacobians(problem)
+    C = stepsizes.second_moment(bound(PermK(), 6, 4), known)
+    assert C == pytest.approx(known.L, rel=1e-12)
+    squares = squares_of_the_mean(PermK(), np.array([J[0] @ np.linalg.svd(J[0])[2][0]] * 4))
+    np.testing.assert_allclose(squares, C**2, rtol=1e-12)
+
+
+def test_C_is_its_formula():
+    L_m, similarity = np.array([1.0, 2.0, 4.0]), np.array([0.5, 1.5, 2.5])
+    known = Constants(L=1.5, mu=0.1, L_m=L_m, similarity_m=similarity, workers=3)
+    mean_square, spread = (1 + 4 + 16) / 3, (0.25 + 2.25 + 6.25) / 3
+    assert stepsizes.second_moment(bound(Identity(), 12, 3), known) == 1.5
+    for k in (1, 4, 12):
+        C = stepsizes.second_moment(bound(RandK(k), 12, 3), known)
+        assert C**2 == pytest.approx(1.5**2 + (12 / k - 1) / 3 * mean_square, rel=1e-14)
+    q = 1 + min(12 / 9, math.sqrt(12) / 3)
+    assert stepsizes.second_moment(bound(QSGD(3), 12, 3), known)**2 == pytest.approx(1.5**2 + (q - 1) / 3 * mean_square)
+    permk = bound(PermK(), 12, 3)
+    assert stepsizes.second_moment(permk, known)**2 == pytest.approx(min(mean_square, 1.5**2 + spread), rel=1e-14)
+    alike = Constants(1.5, 0.1, L_m, 0.01 * similarity, 3)
+    assert stepsizes.second_moment(permk, alike)**2 == pytest.approx(1.5**2 + 1e-4 * spread, rel=1e-14)
+    unknown = Constants(1.5, 0.1, L_m, None, 3)
+    assert stepsizes.second_moment(permk, unknown)**2 == pytest.approx(mean_square, rel=1e-14)
+
+
+def test_constants_that_are_not_known_are_asked_for_in_a_sentence():
+    bare = Constants(L=None, mu=0.0, L_m=None, similarity_m=None, workers=3)
+    for compressor in (Identity(), RandK(2), PermK()):
+        with pytest.raises(UserError, match="method.gamma needs L.*give a number"):
+            stepsizes.second_moment(bound(compressor, 6, 3), bare)
+    only_L = Constants(L=1.0, mu=0.0, L_m=None, similarity_m=None, workers=3)
+    with pytest.raises(UserError, match="L_m"):
+        stepsizes.second_moment(bound(RandK(2), 6, 3), only_L)
+    assert stepsizes.second_moment(bound(Identity(), 6, 3), only_L) == 1.0
+
+
+def test_draws_of_an_unknown_dependence_have_no_theory():
+    class Strange(Compressor):
+        name, unbiased, dependence, q = "strange", True, "entangled", 2.0
+    with pytest.raises(UserError, match="strange.*'entangled'.*give a number"):
+        stepsizes.second_moment(Strange(), Constants(1.0, 0.1, np.ones(3), np.ones(3), 3))
+
+
+@pytest.mark.parametrize("L_m", ([1.0, 2.0, None], [None] * 3))
+def test_one_unknown_L_m_makes_L_rms_unknown(L_m):
+    class Partly(Bilinear):
+        def lipschitz(self, worker):
+            return L_m[worker]
+    known = of(Partly(dim=2, workers=3))
+    assert known.L_m is None and known.L_rms is None and known.similarity_rms is not None
+
+
+# -- tau -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("v, wire", [(32, np.float32), (64, np.float64)])
+@pytest.mark.parametrize("n", (10, 100))
+def test_the_reference_point_moves_with_the_probability_of_the_table(n, v, wire):
+    def moves(compressor):
+        return stepsizes.anchor_probability(bound(compressor, n, 4, wire))
+
+    assert moves(Identity()) == pytest.approx(2 / 3)
+    assert moves(PermK()) == pytest.approx(1 / 4)
+    assert moves(RandK(n // 10)) == pytest.approx(0.1)
+    assert moves(RandK(n)) == pytest.approx(2 / 3)
+    log_n = math.ceil(math.log2(n))
+    assert moves(RandK(n // 10, indices=True)) == pytest.approx(0.1 * (v + log_n) / v)
+    assert moves(TopK(n // 5)) == pytest.approx(0.2 * (v + log_n) / v)
+    assert moves(QSGD(4)) == pytest.approx((v + 4 * n) / (v * n))
+
+
+# -- gamma -----------------------------------------------------------------------------------------
+
+
+def run(method, **options):
+    problem = Bilinear(**{"dim": 5, "workers": 4, "heterogeneity": 0.7, **options})
+    return Run(problem, method), of(problem)
+
+
+def test_theory_gamma_is_the_theorems():
+    r, c = run(Extragradient())
+    assert r.method.gamma == pytest.approx(1 / (math.sqrt(2) * c.L), rel=1e-14)
+    r, c = run(Optimistic())
+    assert r.method.gamma == pytest.approx(0.45 / c.L, rel=1e-14)
+    for tau in ("theory", 0.5, 0.9):
+        r, c = run(Masha1(RandK(2), tau=tau))
+        assert r.method.tau == (0.8 if tau == "theory" else tau)
+        C = math.sqrt(c.L**2 + (5 - 1) / 4 * np.mean(c.L_m**2))
+        assert r.method.gamma == pytest.approx(math.sqrt((1 - r.method.tau) / 2) / C, rel=1e-12)
+        r, c = run(Masha2(TopK(2), tau=tau if tau != "theory" else 0.75))
+        assert r.method.gamma == pytest.approx(math.sqrt(1 - r.method.tau) / (2 * 5 * c.L_rms), rel=1e-12)
+        r, c = run(Masha2(RandK(1), tau=0.75))
+        assert r.method.gamma == pytest.approx(math.sqrt(0.25) / (2 * 10 * c.L_rms), rel=1e-12)
+    assert c.L_rms == pytest.approx(math.sqrt(np.mean(c.L_m**2)))
+
+
+@pytest.mark.parametrize("method", (Extragradient, Optimistic, Masha1, Masha2))
+@pytest.mark.parametrize("gamma, expected", [(0.125, lambda L: 0.125), (1, lambda L: 1.0),
+                                             ("0.25/L", lambda L: 0.25 / L),
+                                             (" 1e-2 / L ", lambda L: 0.01 / L), ("3/L", lambda L: 3 / L)])
+def test_gamma_may_be_a_number_or_a_multiple_of_one_over_L(method, gamma, expected):
+    r, known = run(method(gamma=gamma))
+    assert r.method.gamma == pytest.approx(expected(known.L), rel=1e-15)
+    assert type(r.method.gamma) is float and not r.method.from_theory
+
+
+@pytest.mark.parametrize("tau", (0, 0.0, 0.2, 0.3333))
+@pytest.mark.parametrize("method", (Masha1, Masha2))
+def test_theory_needs_tau_of_at_least_a_third_and_a_number_does_not(method, tau):
+    with pytest.raises(UserError, match="'theory'.*method.tau.*1/3"):
+        run(method(tau=tau))
+    assert run(method(tau=tau, gamma=0.01))[0].method.tau == tau
+
+
+def test_the_smallest_tau_that_theory_itself_chooses_is_taken_by_theory():
+    r, _ = run(Masha1(Identity()))
+    assert r.method.tau == pytest.approx(1 / 3) and r.method.gamma > 0
+    assert run(Masha1(tau=1 / 3))[0].method.tau == 1 / 3
+
+
+@pytest.mark.parametrize("gamma", (0, -1, -0.5, math.nan, math.inf, -math.inf, True, None, "", "abc", "theory ", "L",
+                                   "1/l",
+                                   "0/L", "-1/L", "nan/L", "inf/L", "1e999/L", "1/2/L", "--1/L", "e/L", "1/L/L", [0.1],
+                                   pytest.param(10**400, id="huge")))
+def test_what_is_no_step_size_is_refused(gamma):
+    with pytest.raises(UserError, match="method.gamma = .*: use 'theory', a number above 0, or a text like '0.25/L'"):
+        Extragradient(gamma=gamma)
+
+
+@pytest.mark.parametrize("tau", (1, 1.0, -0.1, 2, math.nan, math.inf, True, None, "", "0.5", [0.5]))
+def test_what_is_no_tau_is_refused(tau):
+    with pytest.raises(UserError, match="method.tau = .*: use 'theory' or a number from 0"):
+        Masha1(tau=tau)
