@@ -6,6 +6,7 @@ Only the standard library is imported here: `prepare` has to run before NumPy, N
 import os
 
 POSTBOX = "MPIMASHA_POSTBOX"  # set by `launch.spawn` for the ranks it starts: see postbox.py
+TERMINAL = "MPIMASHA_TERMINAL"  # set likewise where the output of the job goes to a terminal
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 

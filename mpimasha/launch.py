@@ -2,6 +2,7 @@
 
 import atexit
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -151,6 +152,8 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
     words = [find_launcher()] if launcher is None else launcher_words(launcher)
     with tempfile.TemporaryDirectory(prefix="mpimasha-", ignore_cleanup_errors=True) as folder:
         env = job_environment() | {environment.POSTBOX: folder}
+        if sys.stdout.isatty():  # the ranks see a pipe, but there is a person behind it
+            env |= {environment.TERMINAL: "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
         if "Open MPI" in version(words[0]):  # does not show the environment to other hosts by itself
             words += [word for name in (environment.POSTBOX, "PYTHONPATH") if name in env for word in ("-x", name)]
         # -P: the ranks import the package that runs here, whatever folder this is

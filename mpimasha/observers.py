@@ -8,6 +8,8 @@ import shutil
 import sys
 from time import monotonic
 
+from mpimasha import environment
+
 _LINE_SECONDS = 5.0
 _BAR_SECONDS = 0.2
 _log = logging.getLogger("mpimasha")
@@ -55,7 +57,7 @@ class Progress(Observer):
 
     def __init__(self, stop, label):
         self.stop, self.label = stop, label
-        self._bar = sys.stdout.isatty() or os.environ.get("MPIMASHA_TERMINAL") == "1"
+        self._bar = sys.stdout.isatty() or environment.TERMINAL in os.environ
         self._next = monotonic() + (_BAR_SECONDS if self._bar else _LINE_SECONDS)
 
     def start(self, run):
