@@ -126,8 +126,7 @@ def _experiments(options):
         if not equals or not key:
             raise UserError(f"--set {setting} has no value: write --set KEY=VALUE, as in --set stop.rounds=100")
         wishes.append((key, config.scalar(value)))
-    for key, value in sorted(wishes, key=lambda wish: not wish[0].endswith(".name")):  # a new name clears its table
-        config.override(document, key, value)
+    config.override_all(document, wishes)
     if options.command == "compare":
         return config.comparison(document)
     document.pop("compare", None)

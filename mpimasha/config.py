@@ -78,6 +78,12 @@ def override(document, key, value):
     section[leaf] = value
 
 
+def override_all(document, wishes):
+    """Apply (key, value) pairs, names first because a new name clears its table."""
+    for key, value in sorted(wishes, key=lambda wish: not wish[0].endswith(".name")):
+        override(document, key, value)
+
+
 def experiment(document, label=None):
     """Check a document without [[compare]] blocks and return its `Experiment`."""
     _known(document, [*_PLAIN, *_TABLES, "compare"], "")
@@ -115,14 +121,13 @@ def comparison(document):
             raise UserError(f"label = {names.shown(label)} of a [[compare]] block is no name: use a text")
         _known(block, ["label", *_PLAIN, *_TABLES], "compare.")
         merged = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
+        wishes = []
         for key, value in block.items():
-            if key == "label":
-                continue
-            if not isinstance(value, dict):
-                override(merged, key, value)
-                continue
-            for leaf in sorted(value, key=lambda leaf: leaf != "name"):  # the name first: it clears its table
-                override(merged, f"{key}.{leaf}", value[leaf])
+            if isinstance(value, dict):
+                wishes += [(f"{key}.{leaf}", entry) for leaf, entry in value.items()]
+            elif key != "label":
+                wishes.append((key, value))
+        override_all(merged, wishes)
         experiments.append(experiment(merged, label))
     labels = [e.label for e in experiments]
     for label in labels:

@@ -5,7 +5,7 @@ from mpimasha.state import PerWorker
 
 
 class Memory:
-    """Base: how a worker's vector becomes a message."""
+    """Abstract base: how a worker's vector becomes a message."""
 
     name = None
 

@@ -26,6 +26,11 @@ def fits(value, hint):
     return object in kinds or isinstance(value, tuple(_ACCEPTED.get(kind, kind) for kind in kinds))
 
 
+def plain(number):
+    """A Python number for one of NumPy's."""
+    return number.item() if hasattr(number, "item") else number
+
+
 def check_kinds(cls, prefix, **values):
     """Refuse a parameter that is not of the kind the constructor of `cls` is annotated with."""
     hints = typing.get_type_hints(cls.__init__)

@@ -18,7 +18,7 @@ class Zero:
 
 
 class Proximal:
-    """Base of the nontrivial ones: ``prox(formula, gamma)`` is a formula again."""
+    """Abstract base of the nontrivial ones: ``prox(formula, gamma)`` is a formula again."""
 
     is_zero = False
 

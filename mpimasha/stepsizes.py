@@ -9,7 +9,7 @@ import numpy as np
 
 from mpimasha.compressors.base import INDEPENDENT, PARTITION
 from mpimasha.errors import UserError
-from mpimasha.names import fits, shown
+from mpimasha.names import fits, plain, shown
 
 _OVER_L = re.compile(r"\s*([0-9.eE+-]+)\s*/\s*L\s*")
 
@@ -45,8 +45,8 @@ def check_gamma(gamma):
         return gamma
     if isinstance(gamma, str) and _over_L(gamma) is not None:
         return gamma
-    if fits(gamma, float) and 0 < gamma <= 1e300:
-        return gamma
+    if fits(gamma, float) and 0 < plain(gamma) <= 1e300:
+        return plain(gamma)
     raise UserError(f"method.gamma = {shown(gamma)} is no step size: use 'theory', a number above 0, or a text like '0.25/L'")
 
 

@@ -16,7 +16,7 @@ INDEPENDENT, PARTITION = "independent", "partition"  # how the workers' draws de
 
 
 class Compressor:
-    """Base of all compressors; those below `n` exist after `bind`.
+    """Abstract base of all compressors; those below `n` exist after `bind`.
 
     Attributes
     ----------

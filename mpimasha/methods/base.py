@@ -9,7 +9,7 @@ from mpimasha.stepsizes import check_gamma, resolve_gamma
 
 
 class Method:
-    """Base of all methods.
+    """Abstract base of all methods.
 
     A subclass declares its state (`Shared`, `PerWorker`), writes `start` and `step` as the
     algorithm reads, and attaches its theory: accepted compressors, step size, factor.

@@ -3,12 +3,12 @@
 import numpy as np
 
 from mpimasha.errors import UserError
-from mpimasha.names import fits, shown
+from mpimasha.names import fits, plain, shown
 from mpimasha.proximal import Zero
 
 
 class Problem:
-    """Base of all problems: F = 1/M sum_m F_m, and what is known about it.
+    """Abstract base of all problems: F = 1/M sum_m F_m, and what is known about it.
 
     Attributes
     ----------
@@ -64,18 +64,21 @@ class Problem:
         return []
 
 
-def check(key, value, what, good):
-    """Refuse a parameter: one sentence with the key, the value and what would be right."""
-    if not good:
+def check(key, value, what, low, high):
+    """`value` as a plain number, or one sentence with the key, the value and `what` would be right."""
+    number = plain(value)
+    if not low <= number <= high:
         raise UserError(f"{key} = {shown(value)} is out of range: use {what}")
-    return value
+    return number
 
 
 def check_workers(workers):
-    good = fits(workers, int) and 1 <= workers <= 2**20
-    return check("workers", workers, "a whole number of at least 1 (and at most 1048576)", good)
+    if not fits(workers, int) or not 1 <= workers <= 2**20:
+        raise UserError(f"workers = {shown(workers)} is out of range: use a whole number of at least 1 (and at most "
+                        f"1048576)")
+    return int(workers)
 
 
 def check_positive(key, value):
     """A positive number that can be squared and divided by."""
-    return check(key, value, "a number above 0 (from 1e-100 to 1e100)", 1e-100 <= value <= 1e100)
+    return check(key, value, "a number above 0 (from 1e-100 to 1e100)", 1e-100, 1e100)

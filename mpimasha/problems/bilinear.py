@@ -38,14 +38,15 @@ class Bilinear(Problem):
     def __init__(self, dim: int = 50, kappa: float = 100.0, heterogeneity: float = 0.5, workers: int = 10,
                  seed: int = 0):
         check_kinds(Bilinear, "problem.", dim=dim, kappa=kappa, heterogeneity=heterogeneity, seed=seed)
-        self.dim = check("problem.dim", dim, "a whole number of at least 1 (and at most 100000: A_m is dense)", 1 <= dim <= 100_000)
-        self.kappa = check("problem.kappa", kappa, "a number of at least 1 (and at most 1e100)", 1 <= kappa <= 1e100)
+        self.dim = check("problem.dim", dim, "a whole number of at least 1 (and at most 100000: A_m is dense)", 1,
+                         100_000)
+        self.kappa = check("problem.kappa", kappa, "a number of at least 1 (and at most 1e100)", 1, 1e100)
         self.heterogeneity = check("problem.heterogeneity", heterogeneity, "a number of at least 0 (and at most 1e100)",
-                                   0 <= heterogeneity <= 1e100)
+                                   0, 1e100)
         self.workers = check_workers(workers)
-        self.seed = check("problem.seed", seed, "a whole number of at least 0", seed >= 0)
-        self.n = 2 * dim
-        self.mu = 1 / kappa
+        self.seed = check("problem.seed", seed, "a whole number of at least 0", 0, np.inf)
+        self.n = 2 * self.dim
+        self.mu = 1 / self.kappa
 
     @property
     def L(self):

@@ -68,15 +68,15 @@ class RobustRegression(Problem):
         self.lam = check_positive("problem.lam", lam)
         self.beta = check_positive("problem.beta", beta)
         self.workers = check_workers(workers)
-        self.seed = check("problem.seed", seed, "a whole number of at least 0", seed >= 0)
+        self.seed = check("problem.seed", seed, "a whole number of at least 0", 0, np.inf)
         self._F, self._value, self.curvature = _LOSSES[loss]
-        self.R_w = float(np.sqrt(beta / (2 * self.curvature)))
+        self.R_w = float(np.sqrt(self.beta / (2 * self.curvature)))
         self.radius = check("problem.radius", radius, f"a number from 0 (no ball) to sqrt(beta/(2 sup l'')) = "
-                            f"{self.R_w:.4g}", 0 <= radius <= self.R_w)
+                            f"{self.R_w:.4g}", 0, self.R_w)
         self._arrange(data, standardise)
         self.n = 2 * self.X.shape[1]
-        if radius:
-            self.prox = Balls([(slice(0, self.n // 2), radius)])
+        if self.radius:
+            self.prox = Balls([(slice(0, self.n // 2), self.radius)])
 
     def _arrange(self, source, standardise):
         named = isinstance(source, str)

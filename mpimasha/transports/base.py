@@ -8,7 +8,7 @@ from mpimasha.communicator import block
 
 
 class Transport:
-    """Planned once for one compressor, executed in every exchange.
+    """Abstract base; planned once for one compressor, executed in every exchange.
 
     Attributes
     ----------

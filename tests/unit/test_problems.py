@@ -103,6 +103,16 @@ def test_the_deviations_of_the_workers_sum_to_nothing_and_scale_with_heterogenei
         np.testing.assert_allclose(problems[2.0].data(m)[0], means[0.0][0] + 2 * N[m], rtol=0, atol=1e-14)
 
 
+def test_the_size_of_the_data_is_as_stated():
+    problem = Bilinear(dim=80, workers=4, heterogeneity=2.0)
+    A, a, b = mean_data(problem)
+    assert np.std(a) == pytest.approx(1, rel=0.25) and np.std(b) == pytest.approx(1, rel=0.25)
+    for m in range(4):
+        A_m, a_m, b_m = problem.data(m)
+        assert norm((A_m - A) / 2.0) == pytest.approx(1, rel=0.15)
+        assert np.std(a_m - a) == pytest.approx(1, rel=0.25) and np.std(b_m - b) == pytest.approx(1, rel=0.25)
+
+
 def test_a_worker_makes_its_data_without_the_others_and_the_seed_decides_all_of_it():
     whole = [Bilinear(dim=4, workers=6, seed=3).data(m) for m in range(6)]
     shared = Bilinear(dim=4, workers=6, seed=3)
@@ -208,12 +218,36 @@ def test_L_and_mu_hold_on_the_region_they_are_stated_for(loss, split):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_the_adversary_stays_in_the_region_the_constants_are_stated_for(loss):
-    problem, (X, y) = regression(loss), samples(loss)
-    f = worst_case(loss, X, y, 0.2, 3.0)
-    for z in points(problem, 6, 1.0):
+def test_L_holds_where_the_shift_lies_along_w_and_labels_are_large(loss):
+    X = 0.01 * samples(loss)[0]
+    y = np.where(np.arange(23) % 5, 1.0, -1.0) if loss == "logistic" else np.full(23, 5.0)
+    problem = RobustRegression((X, y), loss=loss, standardise=False, workers=4, lam=0.2, beta=3.0)
+    for z in points(problem, 10, problem._R_r):
+        w = z[:3] * problem.R_w / np.linalg.norm(z[:3])
+        for r in (w * problem._R_r / problem.R_w, -w * problem._R_r / problem.R_w):
+            J = jacobian(lambda v: F(problem, v), np.concatenate([w, r]))
+            assert norm(J) <= problem.L
+
+
+def hard(loss):
+    """Data that drive the adversary to the edge of its region where w = -R_w e_1."""
+    X = 0.01 * samples(loss)[0]
+    if loss == "square":
+        return X, np.full(23, 5.0)
+    return X + [50.0, 0, 0], np.where(np.arange(23) == 0, -1.0, 1.0)
+
+
+@pytest.mark.parametrize("make", (samples, hard))
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_adversary_stays_in_the_region_the_constants_are_stated_for(loss, make):
+    X, y = make(loss)
+    problem = RobustRegression((X, y), loss=loss, standardise=False, workers=4, lam=0.2, beta=3.0)
+    f, furthest = worst_case(loss, X, y, 0.2, 3.0), 0.0
+    for z in [*points(problem, 6, 1.0), np.array([-problem.R_w, 0, 0, 0, 0, 0])]:
         best = minimize(lambda r: -f(np.concatenate([z[:3], r])), np.zeros(3), options={"gtol": 1e-8})
-        assert np.linalg.norm(best.x) <= problem._R_r
+        furthest = max(furthest, np.linalg.norm(best.x))
+    assert furthest <= problem._R_r
+    assert make is samples or furthest > 0.8 * problem._R_r
 
 
 @pytest.mark.parametrize("loss", LOSSES)

@@ -144,6 +144,25 @@ def test_a_problem_that_lacks_what_it_must_say_is_told_what(missing):
         solve(type("Half", (Problem,), members)(), Extragradient(gamma=0.1), stop=Stop(rounds=1, relative_error=0))
 
 
+@pytest.mark.parametrize("method", (Extragradient(), Optimistic(), Masha1(RandK(1)), Masha1(QSGD(2)), Masha2(TopK(1))),
+                         ids=lambda m: f"{m.name}-{m.compressor}")
+def test_a_problem_in_float32_is_solved_and_billed_in_float32(method):
+    class Narrow(Documented):
+        dtype = np.dtype(np.float32)
+
+        def operator(self, worker):
+            def F(z, out):
+                assert z.dtype == out.dtype == np.float32
+                out[0] = z[1] + np.float32(0.5) * z[0] - np.float32(worker)
+                out[1] = -z[0] + np.float32(0.5) * z[1]
+            return F
+
+    result = solve(Narrow(), method, stop=Stop(rounds=20_000, relative_error=1e-10))
+    assert result.status == "converged" and result.z.dtype == np.float32
+    if method.name in ("eg", "og"):
+        assert result.uplink_bits_per_worker == result.rows[-1]["exchanges"] * 2 * 32
+
+
 class L1(Proximal):
     """h = weight |z|_1."""
 

@@ -252,8 +252,13 @@ def test_without_a_closed_form_the_reference_is_found_to_rounding_and_cached(tmp
     cached, = (tmp_path / "mpimasha" / "references").iterdir()
     np.testing.assert_allclose(np.load(cached), known_solution := Bilinear(dim=3, workers=2, kappa=5.0).solution(),
                                atol=1e-10 * np.abs(known_solution).max())
-    cached.write_bytes(b"torn")
-    assert solve(problem, Masha1(), stop=stop).relative_error == first.relative_error
+    good = cached.read_bytes()
+    for spoil in (lambda: cached.write_bytes(b"torn"), lambda: cached.write_bytes(good[:-8]),
+                  lambda: cached.write_bytes(b""), lambda: np.save(cached, np.ones(5)),
+                  lambda: np.save(cached, np.full(6, np.nan))):
+        spoil()
+        assert solve(problem, Masha1(), stop=stop).relative_error == first.relative_error
+        assert cached.read_bytes() == good
 
 
 # -- rows and observers ----------------------------------------------------------------------------
