@@ -11,7 +11,7 @@ EXTRAS = {
     "mpi": ["mpich"],
     "data": ["scikit-learn"],
     "plot": ["matplotlib"],
-    "test": ["pytest", "pytest-mpi", "pytest-timeout", "hypothesis", "scikit-learn"],
+    "test": ["pytest", "pytest-mpi", "pytest-timeout", "hypothesis", "scipy", "scikit-learn"],
     "docs": ["sphinx", "numpydoc"],
     "bench": ["torch"],
 }

@@ -102,7 +102,7 @@ def _prepared(options, ranks):
             raise UserError(f"{ranks} ranks for workers = {problem.workers}: use at most as many ranks as workers")
         _check_fit(experiment, problem, method)
         pairs.append((experiment, problem))
-    results.check_folder(options.out or results.default_folder("new"))
+    results.check_folder(results.default_folder("new") if options.out is None else options.out)
     return pairs
 
 
@@ -237,7 +237,7 @@ def _plot(options, found, folder, title):
 
 def _folder(options, comm, name):
     """The run's folder: rank 0's choice, known to all."""
-    return Path(comm.gather_objects(options.out or results.default_folder(name))[0])
+    return Path(comm.gather_objects(results.default_folder(name) if options.out is None else options.out)[0])
 
 
 def _folder_names(prepared):

@@ -92,6 +92,8 @@ class Communicator:
             result = function()
         except UserError as error:
             sentence = str(error)
+        except MemoryError as error:
+            sentence = f"not enough memory for this problem on rank {self.rank}: {error}"
         sentences = [s for s in self.gather_objects(sentence) if s is not None]
         if sentences:
             raise UserError(sentences[0])

@@ -117,8 +117,9 @@ def comparison(document):
     experiments = []
     for block in blocks:
         label = block.get("label")
-        if "label" in block and not (isinstance(label, str) and label):
-            raise UserError(f"label = {names.shown(label)} of a [[compare]] block is no name: use a text")
+        if "label" in block and not (isinstance(label, str) and 0 < len(label) <= 60 and label.isprintable()):
+            raise UserError(f"label = {names.shown(label)} of a [[compare]] block is no name: use a text of 1 to 60 "
+                            f"characters")
         _known(block, ["label", *_PLAIN, *_TABLES], "compare.")
         merged = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
         wishes = []

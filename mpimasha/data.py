@@ -8,6 +8,7 @@ from mpimasha.errors import UserError
 from mpimasha.randomness import generator
 
 BUNDLED = ("breast_cancer", "diabetes", "digits", "iris", "wine")
+_LARGEST = 1e100  # can be squared and summed
 SPLITS = ("shuffled", "even", "sorted")
 
 
@@ -20,7 +21,7 @@ def load(name):
         Unknown name, missing or torn file, arrays that are not a data set.
     """
     if str(name).endswith(".npz"):
-        return checked(*_load_npz(Path(name)), name)
+        return checked(_load_npz(Path(name)), name)
     if name not in BUNDLED:
         raise UserError(f"problem.data = {name!r} is neither a bundled set ({', '.join(BUNDLED)}) nor a path ending "
                         f"in .npz")
@@ -30,7 +31,7 @@ def load(name):
         raise UserError(f"problem.data = {name!r} comes with scikit-learn, which is not installed: "
                         f"pip install 'mpimasha[data]'") from None
     bunch = getattr(datasets, f"load_{name}")()
-    return checked(bunch.data, bunch.target, name)
+    return checked((bunch.data, bunch.target), name)
 
 
 def _load_npz(path):
@@ -52,9 +53,13 @@ def _load_npz(path):
                         f"file") from None
 
 
-def checked(X, y, name):
+def checked(pair, name):
     """X (N, d) and y (N,) as finite float64 arrays, or a sentence that says what is wrong with them."""
-    X, y = np.asarray(X), np.asarray(y)
+    try:
+        X, y = map(np.asarray, pair)
+    except (TypeError, ValueError):
+        raise UserError(f"problem.data = {str(name)!r} is no pair of arrays: give X of shape (N, d) and y of shape "
+                        f"(N,)") from None
     if X.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
         raise UserError(f"problem.data = {str(name)!r} is not numeric: X is of type {X.dtype} and y of type {y.dtype}, "
                         f"both must be real numbers")
@@ -62,8 +67,9 @@ def checked(X, y, name):
     if X.ndim != 2 or y.ndim != 1 or len(X) != len(y) or not X.size:
         raise UserError(f"problem.data = {str(name)!r} has X of shape {X.shape} and y of shape {y.shape}: they must be "
                         f"(N, d) and (N,) with N, d at least 1")
-    if not (np.isfinite(X).all() and np.isfinite(y).all()):
-        raise UserError(f"problem.data = {str(name)!r} contains values that are not finite: remove those rows first")
+    if not (np.abs(X).max() <= _LARGEST and np.abs(y).max() <= _LARGEST):
+        raise UserError(f"problem.data = {str(name)!r} contains values that are not finite, or beyond {_LARGEST:g}: "
+                        f"remove those rows first")
     return X, y
 
 

@@ -45,6 +45,9 @@ class Linear:
     def __rmul__(self, scale):
         return Linear(tuple((scale * c, v) for c, v in self.terms))
 
+    def __neg__(self):
+        return (-1.0) * self
+
     def row(self, i):
         """The same combination for this rank's i-th worker."""
         return Linear(tuple((c, v.row(i, term)) for term, (c, v) in enumerate(self.terms)))

@@ -80,7 +80,7 @@ class RobustRegression(Problem):
 
     def _arrange(self, source, standardise):
         named = isinstance(source, str)
-        X, y = data.load(source) if named else data.checked(*source, "arrays")
+        X, y = data.load(source) if named else data.checked(source, "arrays")
         self.source = source if named else "arrays"
         if len(y) < self.workers:
             raise UserError(f"workers = {self.workers} exceeds the {len(y)} samples of problem.data = {self.source!r}: "
