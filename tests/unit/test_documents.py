@@ -8,23 +8,29 @@ import textwrap
 from pathlib import Path
 
 import numba
+import numpy as np
 import pytest
 
 from mpimasha import cli
+from mpimasha.compressors.base import message
+from mpimasha.linear import Linear
+from mpimasha.randomness import Stream
 
 ROOT = Path(__file__).parents[2]
 
 
-def python_example():
-    text = (ROOT / "README.rst").read_text()
+def python_example(document):
+    text = (ROOT / document).read_text()
     return textwrap.dedent(re.search(r"\.\. code-block:: python\n\n((?:    .*\n|\n)+)", text)[1]).strip()
 
 
+thousands_of_rounds = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of rounds, for compiled kernels")
+
+
+@thousands_of_rounds
 def test_the_readme_example_is_short_and_runs():
-    source = python_example()
+    source = python_example("README.rst")
     assert len(source.splitlines()) <= 12
-    if numba.config.DISABLE_JIT:
-        pytest.skip("thousands of rounds, for compiled kernels")
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(source, "README.rst", "exec"), {"__name__": "readme"})
@@ -32,6 +38,20 @@ def test_the_readme_example_is_short_and_runs():
     megabits = {line.split()[0]: float(line.split()[3]) for line in lines}
     assert list(megabits) == ["og", "masha1", "masha2"]
     assert megabits["masha1"] < megabits["og"] / 2  # what README says of the uplink
+
+
+@thousands_of_rounds
+def test_the_compressor_of_ones_own_is_unbiased_and_converges():
+    scope = {"__name__": "design"}
+    exec(compile(python_example("docs/design.rst"), "design.rst", "exec"), scope)
+    assert scope["result"].converged
+    n, x = 7, np.arange(1.0, 8.0)
+    half, total = scope["Half"]().bind(n, 3, "float64", Stream(0, "test")), np.zeros(7)
+    for k in range(2000):
+        sent = message(half.fields())
+        half.encode(Linear.of(x), sent, 1, k)
+        half.decode(sent, 1, k, 1 / 2000, total)
+    assert np.all(np.abs(total - x) < 5 * x / np.sqrt(2000))  # each coordinate is 0 or 2 x_i: deviation x_i
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs" / "experiments").glob("*.toml")), ids=lambda p: p.stem)
