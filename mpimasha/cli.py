@@ -39,7 +39,7 @@ def parse(argv):
     commands = parser.add_subparsers(dest="command", required=True, metavar="{run,compare,list}")
     run = commands.add_parser("run", help="solve one problem by one method")
     run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
-    compare = commands.add_parser("compare", help="run every [[compare]] block of an experiment and put them in a table")
+    compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
     compare.add_argument("experiment", metavar="EXPERIMENT.toml")
     for command in (run, compare):
         _add_run_options(command)

@@ -103,7 +103,8 @@ def experiment(document, label=None):
     if up is not None:
         method_options["up"] = up
     built = Experiment(label or method.name, document, problem, problem_options, method, method_options,
-                       check_seed(document.get("seed", 0)), check_wire(wire), _transport(document), _stop(document), _every(document))
+                       check_seed(document.get("seed", 0)), check_wire(wire), _transport(document), _stop(document),
+                       _every(document))
     built.method()  # its own checks of gamma, tau, compressor
     return built
 
@@ -184,7 +185,8 @@ def _compressor(document):
         _typed("compressor.up", table["up"], str)
         up, other = compressors.parse(table["up"])
         if other.get("wire") and wire and other["wire"] != wire:
-            raise UserError(f"compressor.up = {table['up']!r} says wire = {other['wire']!r} but wire = {wire!r}: keep one")
+            raise UserError(f"compressor.up = {table['up']!r} says wire = {other['wire']!r} but wire = {wire!r}: "
+                            f"keep one")
         wire = other.get("wire") or wire
     return up, wire
 

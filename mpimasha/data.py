@@ -36,7 +36,8 @@ def load(name):
 
 def _load_npz(path):
     if not path.exists():
-        raise UserError(f"problem.data = {str(path)!r} does not exist: give the path of an .npz file with arrays X and y")
+        raise UserError(f"problem.data = {str(path)!r} does not exist: give the path of an .npz file with arrays X "
+                        f"and y")
     try:
         arrays = np.load(path)
         if not isinstance(arrays, np.lib.npyio.NpzFile):

@@ -210,7 +210,8 @@ def _finish(run, status, rows, seconds):
         "uplink_bits_per_worker": ledger.uplink_bits, "downlink_bits_per_worker": ledger.downlink_bits,
         "wire_bytes_per_rank": int(worst[0]), "operator_calls": last["operator_calls"], "seconds": worst[1],
         **{f"seconds_{name}": value for name, value in zip(ledger.seconds, worst[2:])},
-        **method.parameters, "gamma_L": run.constants.L and method.gamma * run.constants.L, "seed": run.seed, "out": None,
+        **method.parameters, "gamma_L": run.constants.L and method.gamma * run.constants.L, "seed": run.seed,
+        "out": None,
     }
     buffers = state.buffers(method)
     w = buffers["w"].copy() if "w" in buffers else None

@@ -47,13 +47,15 @@ def check_gamma(gamma):
         return gamma
     if fits(gamma, float) and 0 < plain(gamma) <= 1e300:
         return plain(gamma)
-    raise UserError(f"method.gamma = {shown(gamma)} is no step size: use 'theory', a number above 0, or a text like '0.25/L'")
+    raise UserError(f"method.gamma = {shown(gamma)} is no step size: use 'theory', a number above 0, or a text like "
+                    f"'0.25/L'")
 
 
 def check_tau(tau):
     if tau == "theory" or (fits(tau, float) and 0 <= tau < 1):
         return tau
-    raise UserError(f"method.tau = {shown(tau)} is out of range: use 'theory' or a number from 0 up to but not including 1")
+    raise UserError(f"method.tau = {shown(tau)} is out of range: use 'theory' or a number from 0 up to but not "
+                    f"including 1")
 
 
 def resolve_gamma(gamma, constants, theory):

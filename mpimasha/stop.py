@@ -38,7 +38,8 @@ class Stop:
         for field in fields(self):
             value = getattr(self, field.name)
             if not fits(value, float) or not 0 <= value < np.inf:
-                raise UserError(f"stop.{field.name} = {shown(value)} is out of range: use a number above 0, or 0 for off")
+                raise UserError(f"stop.{field.name} = {shown(value)} is out of range: use a number above 0, or 0 for "
+                                f"off")
         if self.rounds != int(self.rounds):
             raise UserError(f"stop.rounds = {self.rounds!r} is out of range: use a whole number, or 0 for no limit")
         if not any(getattr(self, field.name) for field in fields(self)):
@@ -72,5 +73,6 @@ def diverged(row):
 def check_every(every):
     """The spacing of rows: "log" or a number of rounds."""
     if every != "log" and not (fits(every, int) and every >= 1):
-        raise UserError(f"observe.every = {shown(every)} is out of range: use 'log' or a number of rounds of at least 1")
+        raise UserError(f"observe.every = {shown(every)} is out of range: use 'log' or a number of rounds of at "
+                        f"least 1")
     return every

@@ -33,7 +33,8 @@ class Masha2(Masha1):
 
     def accept(self, compressor):
         if not (compressor.contractive or compressor.unbiased):
-            raise UserError(f"compressor.up = '{compressor}' is neither contractive nor unbiased: masha2 needs one of them")
+            raise UserError(f"compressor.up = '{compressor}' is neither contractive nor unbiased: masha2 needs one of "
+                            f"them")
 
     def check_problem(self, problem):
         if not problem.prox.is_zero:
@@ -52,7 +53,8 @@ class Masha2(Masha1):
         gamma, tau, F = self.gamma, self.tau, self.fleet.F
         zbar = tau * self.z + (1 - tau) * self.w                          # zbar^k
         self.zhalf = zbar - gamma * self.Fw                               # z^{k+1/2}
-        s = self.up.mean(gamma * (F(self.zhalf) - self.Fw_m), k)          # 1/M sum C_m(gamma (F_m(z^{k+1/2}) - F_m(w^k)) + e_m)
+        # s = 1/M sum C_m(gamma (F_m(z^{k+1/2}) - F_m(w^k)) + e_m)
+        s = self.up.mean(gamma * (F(self.zhalf) - self.Fw_m), k)
         if self.reference == "previous":
             self.z_k = self.z
         self.z = zbar - gamma * self.Fw - s                               # z^{k+1}
