@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from mpimasha.run import solve
 from mpimasha.stop import DIVERGED
 from mpimasha.transports import TRANSPORTS, choose
 
-DONE, FAILED, BAD_INPUT, EXIT_DIVERGED = 0, 1, 2, 4
+DONE, EXIT_DIVERGED = 0, 4  # 1 and 2, failure and bad input, are launch.guard's
 _log = logging.getLogger("mpimasha")
 _SHORT = {"method": "method.name", "compressor": "compressor.up", "workers": "workers", "wire": "wire",
           "transport": "transport.name", "seed": "seed"}

@@ -1,5 +1,7 @@
 """Figures of a comparison."""
 
+import importlib.util
+
 from mpimasha.files import replace_atomically
 
 # Okabe and Ito's palette: distinguishable with every common form of colour blindness.
@@ -8,11 +10,7 @@ _STYLES = ("-", "--", "-.", ":")
 
 
 def available():
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        return False
-    return True
+    return importlib.util.find_spec("matplotlib") is not None
 
 
 def comparison(results, path, title):
