@@ -4,6 +4,8 @@ Worker m's draw in round k depends on (seed, purpose, m, k) only, so a run is th
 for any number of ranks, and any rank can repeat another worker's draw.
 """
 
+import copy
+
 import numpy as np
 
 from mpimasha.kernels.hashing import stream_key, substream, uniform
@@ -19,6 +21,12 @@ class Stream:
 
     def __init__(self, seed, purpose):
         self._key = stream_key(seed, _PURPOSES[purpose], 0, 0)
+
+    def branch(self, number):
+        """A stream independent of this one, for the second part of a composed draw."""
+        branch = copy.copy(self)
+        branch._key = stream_key(int(self._key), number + 1, 0, 0)
+        return branch
 
     def __call__(self, worker, k):
         return np.uint64(substream(self._key, worker + 2, k))  # Numba hands back a plain int; COMMON - 1 = -2

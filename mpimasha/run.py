@@ -74,6 +74,7 @@ class Run:
         self.ledger = Ledger()
         self.k = 0
         together = self.comm.together
+        problem.load(self.comm)
         self.fleet = together(lambda: Fleet(problem, self.comm, seed, self.ledger))
         self.constants = constants.collect(problem, self.fleet.owned, self.comm)
         self.method = copy.deepcopy(method)

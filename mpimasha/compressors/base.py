@@ -12,7 +12,8 @@ import numpy as np
 
 from mpimasha.errors import UserError
 
-INDEPENDENT, PARTITION = "independent", "partition"  # how the workers' draws depend on each other
+# How the workers' draws depend on each other: not at all, as PermK's, one mask for all, in any other way.
+INDEPENDENT, PARTITION, COMMON_MASK, ANY = "independent", "partition", "common", "any"
 
 
 class Compressor:
@@ -35,13 +36,17 @@ class Compressor:
     bits : float
         Model bits of one message, mean over the workers.
     dependence : str
-        "independent" streams across workers, or "partition" (PermK).
+        "independent" streams across workers, "partition" (PermK), "common" (one mask for all) or "any" other.
+    additive : bool
+        The arrays "values" of all workers' messages stand for the same coordinates and may be added before they
+        are decoded.
     """
 
     name = None
     unbiased = False
     contractive = False
     dependence = INDEPENDENT
+    additive = False
     q = None
     contraction = None
 

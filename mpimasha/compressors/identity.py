@@ -10,6 +10,7 @@ class Identity(Compressor):
     name = "identity"
     unbiased = True
     contractive = True
+    additive = True
     q = 1.0
     contraction = 1.0
 

@@ -22,7 +22,11 @@ class Problem:
     prox : Proximal
         Of h.
     L, mu : float
-        Lipschitz constant and strong monotonicity of F; mu is reported, no step size needs it.
+        Lipschitz constant (None: not known, to be estimated) and strong monotonicity of F; mu is reported, no
+        step size needs it.
+    saddle : int, optional
+        Where y begins in z = (x, y), for F = (grad_x g, -grad_y g): the Jacobian's transpose is then S J S with
+        S = diag(I, -I).
     """
 
     name = None
@@ -30,6 +34,17 @@ class Problem:
     prox = Zero()
     L = None
     mu = 0.0
+    saddle = None
+
+    def load(self, comm):
+        """Read this rank's part of the data; every rank calls it once, before anything else but the constructor.
+
+        Parameters
+        ----------
+        comm : Communicator
+            The rank owns the workers ``block(comm.rank, comm.size, self.workers)``.  A mistake found here is
+            raised by `Communicator.together`, on all ranks.
+        """
 
     def operator(self, worker):
         """F_m as a function ``F_m(z, out)`` of arrays of shape (n,), out = F_m(z)."""
