@@ -140,3 +140,12 @@ def squared_norm(x):
     for i in range(x.size):
         total += np.float64(x[i]) * np.float64(x[i])
     return total
+
+
+@kernel(reduction=True)
+def dot(x, y):
+    """x'y, summed in float64."""
+    total = 0.0
+    for i in range(x.size):
+        total += np.float64(x[i]) * np.float64(y[i])
+    return total

@@ -11,7 +11,7 @@ from mpimasha import config, observers, plotting, results, tables
 from mpimasha.communicator import Communicator
 from mpimasha.compressors import COMPRESSORS
 from mpimasha.errors import UserError
-from mpimasha.measure import check_targets
+from mpimasha.measure import ERRORS, check_targets
 from mpimasha.methods import METHODS
 from mpimasha.names import nearest
 from mpimasha.problems import PROBLEMS
@@ -22,7 +22,8 @@ from mpimasha.transports import TRANSPORTS, choose
 
 DONE, EXIT_DIVERGED = 0, 4  # 1 and 2, failure and bad input, are launch.guard's
 _log = logging.getLogger("mpimasha")
-_SHORT = {"method": "method.name", "compressor": "compressor.up", "workers": "workers", "wire": "wire",
+_SHORT = {"method": "method.name", "compressor": "compressor.up",
+          "server_compressor": "compressor.down", "workers": "workers", "wire": "wire",
           "transport": "transport.name", "seed": "seed"}
 
 
@@ -54,6 +55,7 @@ def _add_run_options(command):
     add("--launcher", metavar="COMMAND", help="another launcher, as in 'mpiexec -bind-to core'")
     add("--method", metavar="M", help="method.name")
     add("--compressor", metavar="UP", help="compressor.up, as in randk:0.05 or topk:20")
+    add("--server-compressor", metavar="DOWN", help="compressor.down, as in qsgd:4")
     add("--workers", type=int, metavar="M", help="number of workers, at least as many as ranks")
     add("--wire", metavar="W", help="float64 or float32: the type of values in messages")
     add("--transport", metavar="T", help="transport.name")
@@ -114,7 +116,7 @@ def _check_fit(experiment, problem, method):
     except UserError as error:
         raise UserError(f"compressor.up = '{method.compressor}': {error}") from None
     choose(experiment.transport, bound)
-    check_targets(problem, experiment.stop.targets, problem.mu > 0 or problem.solution() is not None)
+    check_targets(problem, experiment.stop.targets, _solvable(problem))
 
 
 def _experiments(options):
@@ -161,7 +163,7 @@ def _compare(options, prepared, comm):
         result = _solve(experiment, problem, folder / folders[experiment.label], comm)
         found[experiment.label] = result
     if comm.rank == 0:
-        target = min((e.stop.relative_error for e, _ in prepared if e.stop.relative_error), default=tables.MILESTONE)
+        target = _target(prepared)
         table = tables.text(*tables.comparison(found, target))
         _say(options, "\n" + table + "\n\n" + _FOOTNOTE)
         (folder / "table.txt").write_text(table + "\n")
@@ -172,7 +174,17 @@ def _compare(options, prepared, comm):
     return EXIT_DIVERGED if any(r.status == DIVERGED for r in found.values()) else DONE
 
 
-_FOOTNOTE = ("up, down: Mbit per worker until the relative error first fell that low, first exchange and refreshes "
+def _target(prepared):
+    """The lowest level that a run aims at, of the measure the runs are judged by."""
+    stops = [e.stop.resolved(problem, _solvable(problem)) for e, problem in prepared]
+    return min((value for name in ERRORS for stop in stops if (value := getattr(stop, name))), default=tables.MILESTONE)
+
+
+def _solvable(problem):
+    return problem.mu > 0 or problem.solution() is not None
+
+
+_FOOTNOTE = ("up, down: Mbit per worker until the error first fell that low, first exchange and refreshes "
              "included.\nvs og: the bits of og over this method's, at the last level: uplink, and both directions; "
              "above 1x is fewer bits.")
 
@@ -195,11 +207,14 @@ class _Header(observers.Observer):
     def start(self, run):
         method, constants = run.method, run.constants
         tau = "" if method.parameters["tau"] is None else f", tau = {method.tau:.4g}"
-        over_L = "" if constants.L is None else f" = {method.gamma * constants.L:.3g}/L"
+        L = constants.known("L")
+        over_L = "" if L is None else f" = {method.gamma * L:.3g}/L"
         _log.info("%s, %s: gamma = %.4g%s%s", method.name, method.up.compressor, method.gamma, over_L, tau)
         if method.from_theory:
             _log.info("step size of %s", method.theorem)
-        _log.debug("L = %s, L_rms = %s, mu = %.6g", constants.L, constants.L_rms, constants.mu)
+        if constants.estimated:
+            _log.info("%s estimated by Lanczos' method at the start", " and ".join(constants.estimated))
+        _log.debug("L = %s, L_rms = %s, mu = %s", *map(constants.known, ("L", "L_rms", "mu")))
 
 
 def summary(result):
@@ -207,7 +222,8 @@ def summary(result):
     s, end = result.summary, {"converged": "reached its target", "rounds": "reached its limit of rounds",
                               "seconds": "reached its limit of seconds", "diverged": "DIVERGED"}[result.status]
     measured = [(name, s[key]) for name, key in
-                (("relative error", "relative_error"), ("residual", "residual"), ("gap", "gap")) if s[key] is not None]
+                (("relative error", "relative_error"), ("residual", "residual"), ("gap", "gap"), ("gap of average", "gap_average"))
+                if s[key] is not None]
     lines = [("", f"{s['method']} {end} after {s['rounds']} rounds")]
     lines += [(name, f"{value:.3e}") for name, value in measured]
     lines += [("uplink", f"{s['uplink_bits_per_worker'] / 1e6:.4g} Mbit per worker"),

@@ -22,6 +22,7 @@ class Communicator:
         self.size = self.comm.Get_size() if self.comm else 1
         self.sent = {"rounds": 0, "observers": 0}  # bytes of the send buffers of this rank
         self._account = "rounds"
+        self._scratch = {}
 
     @contextmanager
     def billed_to(self, account):
@@ -31,6 +32,12 @@ class Communicator:
             yield
         finally:
             self._account = before
+
+    def scratch(self, role, size):
+        """`size` bytes for use inside one exchange; exchanges take turns, so all of a role share them."""
+        if role not in self._scratch or self._scratch[role].size < size:
+            self._scratch[role] = np.zeros(size, np.uint8)
+        return self._scratch[role][:size]
 
     # -- collectives of a round ------------------------------------------------------
 
@@ -68,6 +75,23 @@ class Communicator:
             return
         self.sent[self._account] += send.nbytes
         self.comm.Alltoallw([send, *plan.send], [receive, *plan.receive])
+
+    def gather_bytes(self, send, receive, counts, displacements):
+        """Rank r's `counts[r]` bytes arrive at `displacements[r]` of rank 0's `receive`, the others' is None."""
+        if self.comm is None:
+            receive[displacements[0]:displacements[0] + counts[0]] = send
+            return
+        from mpi4py import MPI
+        self.sent[self._account] += send.nbytes
+        self.comm.Gatherv([send, MPI.BYTE], [receive, counts, displacements, MPI.BYTE] if self.rank == 0 else None,
+                          root=0)
+
+    def sum_arrays(self, array):
+        """The sum over the ranks, in place, in an order of MPI's choice."""
+        if self.comm is not None:
+            from mpi4py import MPI
+            self.sent[self._account] += array.nbytes
+            self.comm.Allreduce(MPI.IN_PLACE, array)
 
     # -- decisions and set-up ----------------------------------------------------------
 

@@ -22,7 +22,8 @@ from mpimasha.transports import TRANSPORTS
 _PLAIN = {"workers": int, "seed": int, "wire": str}
 _TABLES = ("problem", "method", "compressor", "transport", "stop", "observe")
 _DEFAULT = {"problem": "bilinear", "method": "masha1"}
-_NOT_IN_FILE = {"self", "up", "workers"}  # parameters of classes that other keys set
+_NOT_IN_FILE = {"self", "up", "down", "refresh", "workers"}  # parameters of classes that other keys set
+_ROLES = ("up", "down", "refresh")
 
 
 @dataclass(frozen=True)
@@ -99,9 +100,12 @@ def experiment(document, label=None):
     if "workers" in document:
         problem_options["workers"] = document["workers"]
     method_options = _options("method", document, method)
-    up, wire = _compressor(document)
-    if up is not None:
-        method_options["up"] = up
+    chosen, wire = _compressors(document)
+    for role, compressor in chosen.items():
+        if role not in inspect.signature(method).parameters and compressor.name != "identity":
+            raise UserError(f"compressor.{role} = '{compressor}' cannot be used with {method.name}, which has no such "
+                            f"compressor: remove the key or use masha1 or masha2")
+        method_options |= {role: compressor} if role in inspect.signature(method).parameters else {}
     built = Experiment(label or method.name, document, problem, problem_options, method, method_options,
                        check_seed(document.get("seed", 0)), check_wire(wire), _transport(document), _stop(document),
                        _every(document))
@@ -176,19 +180,25 @@ def _typed(key, value, hint):
         raise UserError(f"{key} = {names.shown(value)} has the wrong type: use {names.kinds(hint)}")
 
 
-def _compressor(document):
-    """(compressor or None, wire or None) of the tables; `wire` may stand in the compressor's text."""
+def _compressors(document):
+    """({up, down, refresh: Compressor}, wire or None); `wire` may stand in a compressor's text."""
     table, wire = document.get("compressor", {}), document.get("wire")
-    _known(table, ["up"], "compressor.")
-    up = None
-    if "up" in table:
-        _typed("compressor.up", table["up"], str)
-        up, other = compressors.parse(table["up"])
+    _known(table, [*_ROLES, "mask"], "compressor.")
+    texts = {role: table[role] for role in _ROLES if role in table}
+    for role, text in texts.items():
+        _typed(f"compressor.{role}", text, str)
+    if "mask" in table:
+        if "up" not in texts or texts["up"].partition(":")[0] != "randk":
+            raise UserError(f"compressor.mask = {names.shown(table['mask'])} belongs to randk: set compressor.up to it, "
+                            f"as in 'randk:0.05'")
+        texts["up"] += f",mask={table['mask']}"
+    chosen = {}
+    for role, text in texts.items():
+        chosen[role], other = compressors.parse(text, f"compressor.{role}")
         if other.get("wire") and wire and other["wire"] != wire:
-            raise UserError(f"compressor.up = {table['up']!r} says wire = {other['wire']!r} but wire = {wire!r}: "
-                            f"keep one")
+            raise UserError(f"compressor.{role} = {text!r} says wire = {other['wire']!r} but wire = {wire!r}: keep one")
         wire = other.get("wire") or wire
-    return up, wire
+    return chosen, wire
 
 
 def _transport(document):

@@ -1,12 +1,27 @@
-"""The constants of F and of its parts, collected from the ranks that know them."""
+"""The constants of F and of its parts: given, known by the problem, or estimated."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from mpimasha import spectrum
+from mpimasha.linear import Linear
+from mpimasha.randomness import COMMON, Stream
+
+
+class _Means:
+    @property
+    def L_rms(self):
+        return None if self.L_m is None else float(np.sqrt(np.mean(self.L_m**2)))
+
+    @property
+    def similarity_rms(self):
+        return None if self.similarity_m is None else float(np.sqrt(np.mean(self.similarity_m**2)))
+
 
 @dataclass(frozen=True)
-class Constants:
+class Constants(_Means):
     """What step sizes are made of.
 
     Attributes
@@ -26,18 +41,95 @@ class Constants:
     similarity_m: np.ndarray | None
     workers: int
 
-    @property
-    def L_rms(self):
-        return None if self.L_m is None else float(np.sqrt(np.mean(self.L_m**2)))
 
-    @property
+class Collected(_Means):
+    """The constants of a problem, worked out when they are first asked for.
+
+    Asking is collective: each rank works out those of its own workers.  What the problem
+    does not know is estimated at z^0 by Lanczos' method on differences of the operator
+    (exact for affine F, local otherwise); `estimated` names what was.
+
+    Parameters
+    ----------
+    run : Run
+    """
+
+    def __init__(self, run):
+        self._run, self._problem, self._key = run, run.problem, Stream(0, "test")
+        self.workers, self.estimated = run.problem.workers, []
+
+    def known(self, name):
+        """A constant if it is at hand without any exchange, else None."""
+        worked_out = {"L_rms": "L_m", "similarity_rms": "similarity_m"}.get(name, name) in vars(self)
+        return getattr(self if worked_out else self._problem, name, None)
+
+    @cached_property
+    def mu(self):
+        return self._problem.mu
+
+    @cached_property
+    def L(self):
+        return self._problem.L if self._problem.L is not None else self._lipschitz("L", self._run.operator, COMMON)
+
+    @cached_property
+    def L_m(self):
+        problem, fleet = self._problem, self._run.fleet
+        return self._column(lambda: [problem.lipschitz(m) or self._lipschitz("L_m", F, m)
+                                     for m, F in zip(fleet.owned, fleet.operators)])
+
+    @cached_property
+    def similarity_m(self):
+        return self._column(lambda: [self._problem.dissimilarity(m) for m in self._run.fleet.owned])
+
+    @cached_property
     def similarity_rms(self):
-        return None if self.similarity_m is None else float(np.sqrt(np.mean(self.similarity_m**2)))
+        """As the mean of squares of `similarity_m`, or sharper: |1/M sum_m J_m'J_m - J'J|^(1/2)."""
+        known = super().similarity_rms
+        return known if known is not None or self._problem.saddle is None else self._deviation()
+
+    def _column(self, own):
+        """An array of one number a worker, from what each rank knows of its `own`; None if any is unknown."""
+        column = [value for rows in self._run.comm.gather_objects(self._run.comm.together(own)) for value in rows]
+        return None if None in column else np.array(column)
+
+    def _lipschitz(self, name, F, worker):
+        self._note(name)
+        problem, agree = self._problem, self._agree if worker == COMMON else bool
+        return spectrum.lipschitz(F, problem.start(), problem.saddle, self._key(worker, 0), agree=agree)
+
+    def _deviation(self):
+        self._note("similarity")
+        run, z, saddle = self._run, self._problem.start(), self._problem.saddle
+        whole = spectrum.Difference(run.operator, z, saddle)
+        parts = [spectrum.Difference(F, z, saddle) for F in run.fleet.operators]
+        mean = np.zeros_like(z)
+
+        def apply(v):                                                     # (1/M sum_m J_m'J_m - J'J) v
+            run.exact_mean(Linear.of(_EachWorker(lambda i: parts[i].normal(v))), mean)
+            w = whole.normal(v)
+            w *= -1
+            w += mean
+            return w
+        return spectrum.rms(apply, len(z), self._key(COMMON, 1), agree=self._agree)
+
+    def _note(self, name):
+        if name not in self.estimated:
+            self.estimated.append(name)
+
+    def _agree(self, decision):
+        """Rank 0's decision."""
+        agreed = np.array([decision], np.int64)
+        with self._run.comm.billed_to("observers"):
+            return bool(self._run.comm.broadcast(agreed)[0])
 
 
-def collect(problem, owned, comm):
-    """The constants of `problem`; each rank works out those of the workers it owns."""
-    rows = comm.together(lambda: [(problem.lipschitz(m), problem.dissimilarity(m)) for m in owned])
-    table = [row for rows in comm.gather_objects(rows) for row in rows]
-    L_m, similarity_m = (None if None in column else np.array(column) for column in zip(*table))
-    return Constants(problem.L, problem.mu, L_m, similarity_m, problem.workers)
+class _EachWorker:
+    """One vector a worker, computed by ``row(i)`` when it is asked for."""
+
+    __slots__ = ("_row",)
+
+    def __init__(self, row):
+        self._row = row
+
+    def row(self, i, term=0):
+        return self._row(i)

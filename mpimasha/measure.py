@@ -2,11 +2,7 @@
 
 import numpy as np
 
-from mpimasha.channel import Channel
-from mpimasha.compressors.identity import Identity
 from mpimasha.errors import UserError
-from mpimasha.linear import Linear
-from mpimasha.memory import Plain
 
 
 def check_targets(problem, targets, solvable):
@@ -16,6 +12,21 @@ def check_targets(problem, targets, solvable):
                         f"settings: set stop.relative_error = 0 and use stop.residual or stop.rounds")
     if "gap" in targets and problem.gap(problem.start()) is None:
         raise UserError(f"stop.gap cannot be computed for {problem.name} with these settings: use stop.residual")
+
+
+ERRORS = {"relative_error": r"relative error $|z-z^*|^2/|z^0-z^*|^2$", "gap": "gap of the better of last and average",
+          "residual": "residual $r(z)/r(z^0)$"}
+
+
+def kind(rows):
+    """Which of `ERRORS` a run is judged by: the first one that is known."""
+    return next((name for name in ERRORS if rows and rows[-1].get(name) is not None), "relative_error")
+
+
+def error(row, name):
+    """How far a row is from the solution, by a measure of `ERRORS`; the smaller of the two gaps; None if not known."""
+    values = [row[name]] + ([row.get("gap_average")] if name == "gap" else [])
+    return min((v for v in values if v is not None), default=None)
 
 
 class Measure:
@@ -31,10 +42,8 @@ class Measure:
     def __init__(self, run, reference):
         self.run, self.reference = run, reference
         problem = run.problem
-        self._mean = Channel(Identity(), Plain(), "uplink", fleet=run.fleet, comm=run.comm, ledger=run.ledger,
-                             wire=problem.dtype, seed=run.seed)
         z0 = problem.start()
-        self._z0 = z0
+        self._z0, self._F = z0, np.zeros(problem.n, problem.dtype)
         self._size = 1.0 + float(z0 @ z0)
         self._error0 = float(np.sum((z0 - reference)**2)) if reference is not None else None
         self._residual0 = None
@@ -47,7 +56,7 @@ class Measure:
 
     def _row(self, targets, full, seconds):
         run, z, ledger = self.run, self.run.method.iterate, self.run.ledger
-        row = {"round": run.k, "relative_error": self._relative_error(z), "residual": None, "gap": None,
+        row = {"round": run.k, "relative_error": self._relative_error(z), "residual": None, "gap": None, "gap_average": None,
                "uplink_bits": ledger.uplink_bits, "downlink_bits": ledger.downlink_bits,
                "wire_bytes": run.comm.sent["rounds"], "exchanges": ledger.exchanges,
                "operator_calls": ledger.operator_calls / len(run.fleet.owned), "seconds": seconds,
@@ -55,7 +64,9 @@ class Measure:
         if full or "residual" in targets:
             row["residual"] = self._residual(z)
         if (full or "gap" in targets) and run.comm.rank == 0:
-            row["gap"] = run.problem.gap(z) if np.isfinite(row["distance"]) else None
+            finite = np.isfinite(row["distance"])
+            row["gap"] = run.problem.gap(z) if finite else None
+            row["gap_average"] = run.problem.gap(run.average) if finite and run.average is not None and run.k else None
         return row
 
     def _relative_error(self, z):
@@ -65,14 +76,12 @@ class Measure:
 
     def _residual(self, z):
         """r(z)/r(z0), r(z) = L |z - prox_{h/L}(z - F(z)/L)|, which is |F(z)| for h = 0."""
-        run = self.run
-        with run.ledger.unbilled(), run.comm.billed_to("observers"):
-            F = self._mean.mean(run.fleet.F(Linear.of(z)), 0).terms[0][1]
-        step = F
+        run, F = self.run, self._F
+        run.operator(z, F)
         if not run.problem.prox.is_zero:
-            L = run.constants.L or 1 / run.method.gamma
+            L = run.constants.known("L") or 1 / run.method.gamma
             moved = z - F / L
             run.problem.prox.apply(moved, 1 / L)
-            step = L * (z - moved)
-        value = float(np.linalg.norm(step))
+            F = L * (z - moved)
+        value = float(np.linalg.norm(F))
         return value / (self._residual0 or value or 1.0) if self._residual0 is not None else value

@@ -61,6 +61,7 @@ class Progress(Observer):
         self._next = monotonic() + (_BAR_SECONDS if self._bar else _LINE_SECONDS)
 
     def start(self, run):
+        self.stop = run.stop
         for sentence in run.problem.warnings(run.method.iterate):
             _log.warning(sentence)
 

@@ -3,6 +3,7 @@
 import importlib.util
 
 from mpimasha.files import replace_atomically
+from mpimasha.measure import ERRORS, error, kind
 
 # Okabe and Ito's palette: distinguishable with every common form of colour blindness.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -14,7 +15,7 @@ def available():
 
 
 def comparison(results, path, title):
-    """Relative error against Mbit up, and against Mbit in both directions, one curve a method.
+    """The error (relative error, else gap, else residual) against Mbit up, and against Mbit in both directions, one curve a method.
 
     Parameters
     ----------
@@ -24,21 +25,22 @@ def comparison(results, path, title):
         Of the PNG.
     """
     from matplotlib.figure import Figure
+    measured = kind(next(iter(results.values())).rows)
     figure = Figure(figsize=(9.5, 3.8), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     panels = (("uplink, Mbit per worker", lambda r: r["uplink_bits"]),
               ("uplink + downlink, Mbit per worker", lambda r: r["uplink_bits"] + r["downlink_bits"]))
     for axis, (label, cost) in zip(axes, panels):
         for i, (name, result) in enumerate(results.items()):
-            rows = [r for r in result.rows if r["relative_error"] and r["round"] > 0]
-            axis.plot([cost(r) / 1e6 for r in rows], [r["relative_error"] for r in rows], lw=1.6, label=name,
+            rows = [r for r in result.rows if error(r, measured) and r["round"] > 0]
+            axis.plot([cost(r) / 1e6 for r in rows], [error(r, measured) for r in rows], lw=1.6, label=name,
                       color=_COLOURS[i % len(_COLOURS)], ls=_STYLES[i % len(_STYLES)])
         axis.set_yscale("log")
         axis.set_xlim(left=0)
         axis.set_xlabel(label)
         axis.grid(alpha=0.25, lw=0.5)
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel(r"relative error $|z-z^*|^2/|z^0-z^*|^2$")
+    axes[0].set_ylabel(ERRORS[measured])
     axes[0].legend(frameon=False, loc="upper right")
     figure.suptitle(title, fontsize=11)
     replace_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))

@@ -43,7 +43,7 @@ def manifest(run, experiment, ranks):
     return {
         "experiment": experiment.document, "label": experiment.label, "seed": run.seed, "wire": run.wire.name,
         "workers": run.fleet.workers, "gamma": run.method.gamma, "tau": run.method.parameters["tau"],
-        "theorem": run.method.theorem, "L": run.constants.L, "mu": run.constants.mu, "L_rms": run.constants.L_rms,
+        "theorem": run.method.theorem, **{name: run.constants.known(name) for name in ("L", "mu", "L_rms")},
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": {"mpimasha": mpimasha.__version__, "python": platform.python_version(), "numpy": np.__version__,
                      "numba": numba.__version__},

@@ -7,13 +7,17 @@ from time import perf_counter
 
 import numpy as np
 
-from mpimasha import constants, state
+from mpimasha import state
 from mpimasha.channel import Channel
 from mpimasha.communicator import Communicator
+from mpimasha.compressors.identity import Identity
+from mpimasha.constants import Collected
 from mpimasha.errors import UserError
 from mpimasha.fleet import Fleet
 from mpimasha.ledger import Ledger
+from mpimasha.linear import Linear
 from mpimasha.measure import Measure, check_targets
+from mpimasha.memory import Plain
 from mpimasha.names import fits, shown
 from mpimasha.stop import CONVERGED, DIVERGED, ROUNDS, RUNNING, SECONDS, Stop, check_every
 
@@ -34,6 +38,8 @@ class Result:
         Measurements, from before round 1 to the last round; on rank 0.
     z, w : array of shape (n,)
         Last iterate and reference point (None without one).
+    average : array of shape (n,) or None
+        Mean of the z^{k+1/2} (z^k for og), kept where mu = 0: there it is what converges.
     summary : dict
         One flat record of the run; its keys are also attributes.
     """
@@ -42,6 +48,7 @@ class Result:
     rows: list
     z: np.ndarray
     w: np.ndarray | None
+    average: np.ndarray | None
     summary: dict
 
     def __getattr__(self, name):
@@ -76,26 +83,39 @@ class Run:
         together = self.comm.together
         problem.load(self.comm)
         self.fleet = together(lambda: Fleet(problem, self.comm, seed, self.ledger))
-        self.constants = constants.collect(problem, self.fleet.owned, self.comm)
+        self._exact = Channel(Identity(), Plain(), "uplink", fleet=self.fleet, comm=self.comm, ledger=self.ledger,
+                              wire=problem.dtype, seed=seed)
+        self.constants = Collected(self)
         self.method = copy.deepcopy(method)
-        together(lambda: self.method.bind(problem, self.fleet, self._channels(self.fleet, self.comm, transport),
-                                          self.constants))
+        together(lambda: self.method.bind(problem, self.fleet, self._channels(self.fleet, self.comm, transport)))
+        self.method.set_parameters(self.constants)
+        self.average = None if problem.mu > 0 else np.zeros(problem.n, problem.dtype)
         self.comm.one_per_node_first(lambda: self._rehearse(method, transport))
 
     def _channels(self, fleet, comm, transport):
-        def channel(compressor, memory, purpose):
+        def channel(compressor, memory, purpose, down=None):
             kind = transport if purpose == "uplink" else "auto"
-            return Channel(compressor, memory, purpose, fleet=fleet, comm=comm, ledger=fleet.ledger, wire=self.wire,
-                           seed=self.seed, transport=kind)
+            return Channel(compressor, memory, purpose, down=down, fleet=fleet, comm=comm, ledger=fleet.ledger,
+                           wire=self.wire, seed=self.seed, transport=kind)
         return channel
 
     def _rehearse(self, method, transport):
         """Two rounds of a solo performance, so that every kernel is compiled before time counts."""
         understudy, solo = copy.deepcopy(method), self.fleet.solo()
-        understudy.bind(self.problem, solo, self._channels(solo, Communicator(), transport), self.constants)
+        understudy.bind(self.problem, solo, self._channels(solo, Communicator(), transport))
+        understudy.set_parameters(self.constants)
         understudy.start()
         for k in range(2):
             understudy.step(k)
+
+    def operator(self, z, out):
+        """out = F(z), by an exchange of all ranks that is not billed to the run."""
+        self.exact_mean(self.fleet.F(Linear.of(z)), out)
+
+    def exact_mean(self, x, out):
+        """out = 1/M sum_m x_m, uncompressed and not billed to the run."""
+        with self.ledger.unbilled(), self.comm.billed_to("observers"):
+            self._exact.mean(x, 0).write(out)
 
     def start(self):
         self.method.start()
@@ -104,6 +124,9 @@ class Run:
         """One round."""
         self.method.step(self.k)
         self.k += 1
+        if self.average is not None:                              # (1/k) sum of the z^{j+1/2}
+            average = Linear.of(self.average)
+            ((1 - 1 / self.k) * average + (1 / self.k) * Linear.of(self.method.probe)).write(self.average)
 
 
 def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport="auto", observers=(), every="log",
@@ -145,7 +168,9 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     if isinstance(reference, str):
         from mpimasha.reference import find
         reference = find(problem, run.comm)
-    run.comm.together(lambda: check_targets(problem, stop.targets, reference is not None or run.comm.rank > 0))
+    solvable = run.comm.gather_objects(reference is not None)[0]  # rank 0 keeps z*
+    run.stop = stop = stop.resolved(problem, solvable)
+    run.comm.together(lambda: check_targets(problem, stop.targets, solvable))
     measure = Measure(run, reference)
     return _loop(run, measure, stop, observers, every)
 
@@ -200,24 +225,22 @@ def _next_row(k, every):
 
 
 def _finish(run, status, rows, seconds):
-    ledger, method = run.ledger, run.method
+    ledger, method, L = run.ledger, run.method, run.constants.known("L")
     last = rows[-1]
     mine = [run.comm.sent["rounds"], seconds, *ledger.seconds.values()]
     worst = [float(max(column)) for column in zip(*run.comm.gather_objects(mine))]
     summary = {
         "problem": run.problem.name, "method": method.name, "compressor": str(method.compressor),
         "workers": run.fleet.workers, "ranks": run.comm.size, "rounds": run.k, "converged": status == CONVERGED,
-        "relative_error": last["relative_error"], "residual": last["residual"], "gap": last["gap"],
+        **{name: last[name] for name in ("relative_error", "residual", "gap", "gap_average")},
         "uplink_bits_per_worker": ledger.uplink_bits, "downlink_bits_per_worker": ledger.downlink_bits,
         "wire_bytes_per_rank": int(worst[0]), "operator_calls": last["operator_calls"], "seconds": worst[1],
         **{f"seconds_{name}": value for name, value in zip(ledger.seconds, worst[2:])},
-        **method.parameters, "gamma_L": run.constants.L and method.gamma * run.constants.L, "seed": run.seed,
-        "out": None,
+        **method.parameters, "gamma_L": L and method.gamma * L, "seed": run.seed, "out": None,
     }
-    buffers = state.buffers(method)
-    w = buffers["w"].copy() if "w" in buffers else None
     summary = run.comm.gather_objects(summary)[0]  # only rank 0 knows z*
-    return Result(status, rows if run.comm.rank == 0 else [], method.iterate.copy(), w, summary)
+    return Result(status, rows if run.comm.rank == 0 else [], method.iterate, state.buffers(method).get("w"),
+                  run.average, summary)
 
 
 def check_seed(seed):

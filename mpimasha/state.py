@@ -26,6 +26,9 @@ class Rows:
 
 
 class _State:
+    def __init__(self, dtype=None):
+        self.dtype = dtype  # of the buffer; None for the problem's
+
     def __set_name__(self, owner, name):
         if hasattr(self, "name"):
             raise TypeError(f"{self.name} and {name} share one declaration: each state needs its own")
@@ -41,7 +44,7 @@ class Shared(_State):
     """A vector of shape (n,) that is the same, bit for bit, on every rank."""
 
     def buffer(self, workers, n, dtype):
-        return np.zeros(n, dtype)
+        return np.zeros(n, self.dtype or dtype)
 
     def vector(self, buffer):
         return buffer
@@ -58,7 +61,7 @@ class PerWorker(_State):
     """An array of shape (m_local, n): one row for each worker this rank owns."""
 
     def buffer(self, workers, n, dtype):
-        return np.zeros((workers, n), dtype)
+        return np.zeros((workers, n), self.dtype or dtype)
 
     def vector(self, buffer):
         return Rows(buffer)

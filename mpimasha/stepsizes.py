@@ -7,36 +7,62 @@ import re
 
 import numpy as np
 
-from mpimasha.compressors.base import INDEPENDENT, PARTITION
+from mpimasha.compressors.base import ANY, COMMON_MASK, INDEPENDENT, PARTITION
 from mpimasha.errors import UserError
 from mpimasha.names import fits, plain, shown
 
 _OVER_L = re.compile(r"\s*([0-9.eE+-]+)\s*/\s*L\s*")
 
 
-def second_moment(compressor, constants):
-    """C with E|mean Q_m(F_m(u) - F_m(v))|^2 <= C^2 |u - v|^2, for an unbiased compressor.
+def moments(compressor, workers):
+    """(A, B) with E|mean Q_m(v_m)|^2 <= A |mean v_m|^2 + B mean|v_m|^2, by how the draws depend on each other.
 
-    independent draws    C^2 = L^2 + (q - 1)/M L_rms^2
-    PermK                C^2 = min(L_rms^2, L^2 + similarity^2)
+    independent     A = 1, B = (q - 1)/M
+    PermK           A = 0, B = q/M, which is 1 unless another compressor follows
+    one mask        A = q, B = 0
+    in any way      A = 0, B = q
     """
-    L, L_rms, M = constants.L, constants.L_rms, constants.workers
-    if compressor.dependence == INDEPENDENT:
-        needed(L, "L")
-        if compressor.q == 1:
-            return L
-        return np.sqrt(L**2 + (compressor.q - 1) / M * needed(L_rms, "L_m")**2)
-    if compressor.dependence == PARTITION:
-        spread = constants.similarity_rms
-        squares = [needed(L_rms, "L_m")**2] + ([L**2 + spread**2] if spread is not None else [])
-        return np.sqrt(min(squares))
-    raise UserError(f"method.gamma = 'theory' knows no bound for {compressor}, whose draws are "
-                    f"{compressor.dependence!r}: give a number")
+    q = compressor.q
+    known = {INDEPENDENT: (1.0, (q - 1) / workers), PARTITION: (0.0, q / workers), COMMON_MASK: (q, 0.0),
+             ANY: (0.0, q)}
+    if compressor.dependence not in known:
+        raise UserError(f"method.gamma = 'theory' knows no bound for {compressor}, whose draws are "
+                        f"{compressor.dependence!r}: give a number")
+    return known[compressor.dependence]
 
 
-def anchor_probability(compressor):
-    """1 - tau = min(1/beta, 2/3), beta = v n / E[bits of one uplink message]."""
-    return min(compressor.bits / (compressor.value_bits * compressor.n), 2 / 3)
+def second_moment(compressor, constants, down=None):
+    """C with E|Q_serv(mean Q_m(F_m(u) - F_m(v)))|^2 <= C^2 |u - v|^2, for unbiased compressors.
+
+    C^2 = q_serv (A L^2 + B L_rms^2); PermK also has B (L^2 + similarity^2), the smaller counts.
+    """
+    A, B = moments(compressor, constants.workers)
+    square = (A * needed(constants.L, "L")**2 if A else 0.0) + (B * needed(constants.L_rms, "L_m")**2 if B else 0.0)
+    if compressor.dependence == PARTITION and constants.similarity_rms is not None:
+        square = min(square, B * (needed(constants.L, "L")**2 + constants.similarity_rms**2))
+    return np.sqrt(square * (1.0 if down is None else down.q))
+
+
+def anchor_probability(compressor, down=None, refresh=None):
+    """p = 1 - tau = min(bits of a round / bits of a refresh, 2/3): a refresh then costs what the rounds before it do.
+
+    Uplink bits; both directions if the downlink is compressed. A refresh goes up by its own compressor, if it has
+    one, and down dense.
+    """
+    dense = compressor.value_bits * compressor.n
+    messages, renewal = compressor.bits, dense if refresh is None else refresh.bits
+    if down is not None:
+        messages, renewal = messages + down.bits, renewal + dense
+    return min(messages / renewal, 2 / 3)
+
+
+def contraction(compressor):
+    """delta with E|C(v) - v|^2 <= (1 - 1/delta)|v|^2; an unbiased compressor enters as C = Q/q."""
+    delta = compressor.contraction if compressor.contractive else compressor.q
+    if delta is None:
+        raise UserError(f"method.gamma = 'theory' needs a contraction, and none is known for {compressor}: give a "
+                        f"number")
+    return delta
 
 
 def check_gamma(gamma):

@@ -1,10 +1,11 @@
 """When a run ends."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from mpimasha.errors import UserError
+from mpimasha.measure import error
 from mpimasha.names import fits, shown
 
 RUNNING, CONVERGED, ROUNDS, SECONDS, DIVERGED = "running", "converged", "rounds", "seconds", "diverged"
@@ -19,17 +20,19 @@ class Stop:
     Parameters
     ----------
     rounds : int
-    relative_error : float
-        |z - z*|^2 / |z0 - z*|^2.
+    relative_error : float, optional
+        |z - z*|^2 / |z0 - z*|^2; default 1e-8 where z* can be known.  Where it cannot and no other target is
+        set, the default target is gap = 1e-3 or else residual = 1e-6.
     residual : float
         r(z)/r(z0) with r(z) = L |z - prox_{h/L}(z - F(z)/L)|.
     gap : float
+        Of the last iterate, or of the average where mu = 0.
     seconds : float
         Of stepping, observers not counted.
     """
 
     rounds: int = 100_000
-    relative_error: float = 1e-8
+    relative_error: float | None = None
     residual: float = 0.0
     gap: float = 0.0
     seconds: float = 0.0
@@ -37,14 +40,27 @@ class Stop:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name == "relative_error" and value is None:
+                continue
             if not fits(value, float) or not 0 <= value < np.inf:
                 raise UserError(f"stop.{field.name} = {shown(value)} is out of range: use a number above 0, or 0 for "
                                 f"off")
         if self.rounds != int(self.rounds):
             raise UserError(f"stop.rounds = {self.rounds!r} is out of range: use a whole number, or 0 for no limit")
-        if not any(getattr(self, field.name) for field in fields(self)):
+        if self.relative_error is not None and not any(getattr(self, field.name) for field in fields(self)):
             raise UserError("stop has no limit at all: set stop.rounds, stop.seconds or a target such as "
                             "stop.relative_error")
+
+    def resolved(self, problem, solvable):
+        """With the default target for `problem`; `solvable`: z* is or will be known."""
+        if self.relative_error is not None:
+            return self
+        if solvable:
+            return replace(self, relative_error=1e-8)
+        if self.residual or self.gap:
+            return replace(self, relative_error=0.0)
+        known = problem.gap(problem.start()) is not None
+        return replace(self, relative_error=0.0, **({"gap": 1e-3} if known else {"residual": 1e-6}))
 
     @property
     def targets(self):
@@ -55,7 +71,8 @@ class Stop:
         """The state of the run after k rounds, given the measured quantities."""
         if diverged(row):
             return DIVERGED
-        if any(row[name] is not None and row[name] <= getattr(self, name) for name in self.targets):
+        measured = {name: error(row, name) for name in self.targets}
+        if any(value is not None and value <= getattr(self, name) for name, value in measured.items()):
             return CONVERGED
         if self.rounds and k >= self.rounds:
             return ROUNDS

@@ -2,6 +2,8 @@
 
 import math
 
+from mpimasha.measure import error, kind
+
 MILESTONE = 1e-4  # relative error at which every comparison is read off, besides its target
 
 
@@ -46,16 +48,16 @@ def comparison(results, target):
 
 
 def mbit(rows, key, level):
-    """Mbit of `key` when the relative error first fell to `level`, log-linear between two rows; None if never."""
-    before = None
+    """Mbit of `key` when the error (`mpimasha.measure.kind`) first fell to `level`, log-linear between two rows; None if never."""
+    before, name = None, kind(rows)
     for row in rows:
-        error = row["relative_error"]
-        if error is None:
-            return None
-        if error <= level:
-            if before is None or error <= 0:
+        now = error(row, name)
+        if now is None:
+            continue
+        if now <= level:
+            if before is None or now <= 0:
                 return row[key] / 1e6
-            share = math.log(before["relative_error"] / level) / math.log(before["relative_error"] / error)
+            share = math.log(error(before, name) / level) / math.log(error(before, name) / now)
             return (before[key] + share * (row[key] - before[key])) / 1e6
         before = row
     return None

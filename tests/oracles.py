@@ -46,7 +46,8 @@ def optimistic(F, z, gamma, rounds, prox=no_prox):
     return z
 
 
-def masha1(F, z, gamma, tau, rounds, compress, coin, reference="new", prox=no_prox, wire=np.float64):
+def masha1(F, z, gamma, tau, rounds, compress, coin, reference="new", prox=no_prox, wire=np.float64,
+           down=lambda k, x: x):
     """(z, w) of MASHA1 after `rounds` rounds; what a dense exchange sends and returns has the type `wire`."""
     workers, w = range(len(F)), z
     for k in range(rounds):
@@ -54,17 +55,32 @@ def masha1(F, z, gamma, tau, rounds, compress, coin, reference="new", prox=no_pr
         Fw = mean(Fw_m).astype(wire).astype(float)
         zbar = tau * z + (1 - tau) * w
         zhalf = prox(zbar - gamma * Fw, gamma)
-        g = mean([compress(m, k, F[m](zhalf) - Fw_m[m]) for m in workers])
+        g = down(k, mean([compress(m, k, F[m](zhalf) - Fw_m[m]) for m in workers]))
         z_prev, z = z, prox(zbar - gamma * (Fw + g), gamma)
         if coin(k):
             w = z if reference == "new" else z_prev
     return z, w
 
 
-def masha2(F, z, gamma, tau, rounds, compress, coin, reference="new"):
-    """(z, w) of MASHA2 after `rounds` rounds; `compress` is contractive."""
+def masha1_with_compressed_refresh(F, z, gamma, tau, rounds, compress, refresh, coin):
+    """(z, w): h_m = F_m(w0) at the start; at the coin h_m += C(F_m(w+) - h_m) in the place of h_m = F_m(w+)."""
     workers, w = range(len(F)), z
-    e = [np.zeros_like(z) for _ in workers]
+    h = [F[m](w) for m in workers]
+    for k in range(rounds):
+        zbar = tau * z + (1 - tau) * w
+        zhalf = zbar - gamma * mean(h)
+        g = mean([compress(m, k, F[m](zhalf) - h[m]) for m in workers])
+        z = zbar - gamma * (mean(h) + g)
+        if coin(k):
+            w = z
+            h = [h[m] + refresh(m, k + 1, F[m](w) - h[m]) for m in workers]
+    return z, w
+
+
+def masha2(F, z, gamma, tau, rounds, compress, coin, reference="new", down=lambda k, x: x):
+    """(z, w) of MASHA2 after `rounds` rounds; `compress` and `down` are contractive."""
+    workers, w = range(len(F)), z
+    e, e_serv = [np.zeros_like(z) for _ in workers], np.zeros_like(z)
     for k in range(rounds):
         Fw = mean([F[m](w) for m in workers])
         zbar = tau * z + (1 - tau) * w
@@ -72,7 +88,9 @@ def masha2(F, z, gamma, tau, rounds, compress, coin, reference="new"):
         wanted = [gamma * (F[m](zhalf) - F[m](w)) + e[m] for m in workers]
         sent = [compress(m, k, wanted[m]) for m in workers]
         e = [wanted[m] - sent[m] for m in workers]
-        z_prev, z = z, zbar - gamma * Fw - mean(sent)
+        s = down(k, mean(sent) + e_serv)
+        e_serv = mean(sent) + e_serv - s
+        z_prev, z = z, zbar - gamma * Fw - s
         if coin(k):
             w = z if reference == "new" else z_prev
     return z, w

@@ -2,10 +2,11 @@
 
 import numpy as np
 
-from mpimasha.compressors.base import Compressor, check_kept, kept
+from mpimasha.compressors.base import COMMON_MASK, INDEPENDENT, Compressor, check_kept, kept
 from mpimasha.errors import UserError
 from mpimasha.kernels import sampling, sparse
 from mpimasha.names import check_kinds
+from mpimasha.randomness import COMMON
 
 
 class RandK(Compressor):
@@ -24,17 +25,27 @@ class RandK(Compressor):
         uniformly random k-subset.
     indices : bool
         Send the indices too, as a cluster without a shared seed would.
+    mask : {"own", "shared"}
+        Shared: all workers send the same coordinates, so that the mean is one sum of k values; the errors of
+        the workers then do not average out, C^2 = q L^2.
     """
 
     name = "randk"
     unbiased = True
 
-    def __init__(self, k: float = 0.05, sampling: str = "stratified", indices: bool = False):
-        check_kinds(RandK, "", k=k, sampling=sampling, indices=indices)
+    def __init__(self, k: float = 0.05, sampling: str = "stratified", indices: bool = False, mask: str = "own"):
+        check_kinds(RandK, "", k=k, sampling=sampling, indices=indices, mask=mask)
         if sampling not in ("stratified", "uniform"):
             raise UserError(f"sampling = {sampling!r} of randk: use stratified or uniform")
         check_kept(k, self.name)
-        self.k, self.sampling, self.indices = k, sampling, indices
+        if mask not in ("own", "shared"):
+            raise UserError(f"mask = {mask!r} of randk: use own or shared")
+        if mask == "shared" and indices:
+            raise UserError("mask = 'shared' of randk comes from the shared seed and sends no indices: use "
+                            "indices = false")
+        self.k, self.sampling, self.indices, self.mask = k, sampling, indices, mask
+        self.additive = mask == "shared"
+        self.dependence = COMMON_MASK if self.additive else INDEPENDENT
 
     def prepare(self):
         self.count = kept(self.k, self.n, self.name)
@@ -51,7 +62,7 @@ class RandK(Compressor):
         return {"values": (self.wire, self.count), **index}
 
     def _draw(self, worker, k, index):
-        key = self.stream(worker, k)
+        key = self.stream(COMMON if self.additive else worker, k)
         if self.sampling == "stratified":
             sampling.stratified(index, self.n, key)
         else:
@@ -68,4 +79,4 @@ class RandK(Compressor):
 
     def __str__(self):
         extra = (",sampling=uniform" if self.sampling == "uniform" else "") + (",indices=true" if self.indices else "")
-        return f"randk:{self.k}{extra}"
+        return f"randk:{self.k}{extra}{',mask=shared' if self.additive else ''}"

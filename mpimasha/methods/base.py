@@ -23,8 +23,8 @@ class Method:
 
     Attributes
     ----------
-    up, refresh : Channel
-        After `bind`: the channel of the rounds, and the dense one of exact exchanges.
+    up : Channel
+        After `bind`: the channel of the rounds.
     prox, fleet : Proximal, Fleet
     gamma : float
     """
@@ -59,24 +59,24 @@ class Method:
 
     # -- life ----------------------------------------------------------------------------
 
-    def bind(self, problem, fleet, channel, constants):
-        """Allocate the state, open the channels, fix the step size.
+    def bind(self, problem, fleet, channel):
+        """Allocate the state and open the channels; `set_parameters` follows.
 
         Parameters
         ----------
         channel : callable
-            ``channel(compressor, memory, purpose)`` opens a `Channel`.
+            ``channel(compressor, memory, purpose, down=None)`` opens a `Channel`.
         """
         self.check_problem(problem)
         self.fleet, self.prox, self.z0 = fleet, problem.prox, problem.start()
         state.allocate(self, len(fleet.owned), fleet.n, fleet.dtype)
-        self.up = channel(self.compressor, self.memory(), "uplink")
-        self.refresh = channel(Identity(), Plain(), "refresh") if self.uses_refresh else None
-        self.set_parameters(constants)
+        self.open_channels(channel)
 
-    uses_refresh = False
+    def open_channels(self, channel):
+        self.up = channel(self.compressor, self.memory(), "uplink")
 
     def set_parameters(self, constants):
+        """Fix the step size; collective where constants must be estimated."""
         self.gamma = resolve_gamma(self._gamma, constants, lambda: self.theory_gamma(constants))
 
     def start(self):
@@ -93,6 +93,12 @@ class Method:
     def iterate(self):
         """z^k, the array itself."""
         return state.buffers(self)["z"]
+
+    @property
+    def probe(self):
+        """The points F was evaluated at, whose average converges when mu = 0: z^{k+1/2} where there is one."""
+        buffers = state.buffers(self)
+        return buffers.get("zhalf", buffers["z"])
 
     @property
     def from_theory(self):

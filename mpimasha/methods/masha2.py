@@ -6,7 +6,7 @@ from mpimasha.compressors.topk import TopK
 from mpimasha.errors import UserError
 from mpimasha.memory import ErrorFeedback
 from mpimasha.methods.masha1 import Masha1
-from mpimasha.stepsizes import needed
+from mpimasha.stepsizes import contraction, needed
 
 
 class Masha2(Masha1):
@@ -22,11 +22,15 @@ class Masha2(Masha1):
         Contractive, default ``TopK(0.05)``; an unbiased one enters as Q/q.
     gamma, tau, reference
         As for `Masha1`.
+    down : Compressor, optional
+        The server's, with error feedback at the server; contractive, or unbiased as Q/q.
+    refresh : Compressor, optional
+        As for `Masha1`; no step size is known then.
     """
 
     name = "masha2"
     theorem = "MASHA2: gamma = sqrt(1 - tau)/(2 delta L_rms), observed to be stable, not proved by us"
-    memory = ErrorFeedback
+    memory = down_memory = ErrorFeedback
 
     def default_compressor(self):
         return TopK(0.05)
@@ -36,15 +40,24 @@ class Masha2(Masha1):
             raise UserError(f"compressor.up = '{compressor}' is neither contractive nor unbiased: masha2 needs one of "
                             f"them")
 
+    def accept_down(self, compressor):
+        if not (compressor.contractive or compressor.unbiased):
+            raise UserError(f"compressor.down = '{compressor}' is neither contractive nor unbiased: masha2 needs one "
+                            f"of them")
+
     def check_problem(self, problem):
         if not problem.prox.is_zero:
             raise UserError("method.name = 'masha2' cannot take a prox on communicated coordinates: set problem.radius "
                             "= 0 or use masha1")
 
     def theory_gamma(self, constants):
-        compressor = self.up.compressor
-        delta = compressor.contraction if compressor.contractive else compressor.q
-        return np.sqrt(1 - self.tau) / (2 * delta * needed(constants.L_rms, "L_m"))
+        """gamma = sqrt(1 - tau)/(2 delta delta_serv L_rms)."""
+        if self.refresh is not None:
+            raise UserError("method.gamma = 'theory': no step size is known for masha2 with a compressed refresh, give a "
+                            "number or '0.25/L'")
+        delta = contraction(self.up.compressor)
+        delta_serv = 1.0 if self._down is None else contraction(self._down)
+        return np.sqrt(1 - self.tau) / (2 * delta * delta_serv * needed(constants.L_rms, "L_m"))
 
     def theory_factor(self, constants):
         return None

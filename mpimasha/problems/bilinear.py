@@ -45,7 +45,7 @@ class Bilinear(Problem):
                                    0, 1e100)
         self.workers = check_workers(workers)
         self.seed = check("problem.seed", seed, "a whole number of at least 0", 0, np.inf)
-        self.n = 2 * self.dim
+        self.n, self.saddle = 2 * self.dim, self.dim
         self.mu = 1 / self.kappa
 
     @property

@@ -74,7 +74,7 @@ class RobustRegression(Problem):
         self.radius = check("problem.radius", radius, f"a number from 0 (no ball) to sqrt(beta/(2 sup l'')) = "
                             f"{self.R_w:.4g}", 0, self.R_w)
         self._arrange(data, standardise)
-        self.n = 2 * self.X.shape[1]
+        self.n, self.saddle = 2 * self.X.shape[1], self.X.shape[1]
         if self.radius:
             self.prox = Balls([(slice(0, self.n // 2), self.radius)])
 

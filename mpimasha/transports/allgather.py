@@ -2,9 +2,7 @@
 
 from time import perf_counter
 
-import numpy as np
-
-from mpimasha.transports.base import Transport, aligned, byte_buffer, lay_out, message_bytes
+from mpimasha.transports.base import Inbox, Transport, byte_buffer, lay_out
 
 
 class Allgather(Transport):
@@ -18,22 +16,14 @@ class Allgather(Transport):
     name = "allgather"
 
     def plan(self):
-        fields = self.compressor.fields()
-        size = message_bytes(fields)
-        self._counts = [len(b) * size for b in self.blocks]
-        self._displacements = [int(d) for d in np.cumsum([0, *map(aligned, self._counts)])]
-        self._receive = byte_buffer(self._displacements.pop())
-        mine = self.comm.rank
-        self._send = byte_buffer(self._counts[mine])
+        fields, mine = self.compressor.fields(), self.comm.rank
+        self._inbox = Inbox(fields, self.blocks)
+        self._send = byte_buffer(self._inbox.counts[mine])
         self.outbox = lay_out(self._send, fields, len(self.blocks[mine]))
-        self._inbox = [message for b, count, start in zip(self.blocks, self._counts, self._displacements)
-                       for message in lay_out(self._receive[start:start + count], fields, len(b))]
 
     def collect(self, k, scale, out):
-        started = perf_counter()
-        self.comm.allgather_bytes(self._send, self._receive, self._counts, self._displacements)
+        started, inbox = perf_counter(), self._inbox
+        self.comm.allgather_bytes(self._send, inbox.buffer, inbox.counts, inbox.displacements)
         started = self.ledger.spend("communicate", started)
-        out[:] = 0
-        for worker, message in enumerate(self._inbox):
-            self.compressor.decode(message, worker, k, scale, out)
+        inbox.add_up(self.compressor, k, scale, out)
         self.ledger.spend("compress", started)

@@ -1,44 +1,82 @@
-"""The mean of dense vectors: slices by Alltoall, summed in worker order, Allgather."""
+"""The mean of vectors whose entries line up: slices by Alltoall, summed in worker order, Allgather."""
 
 from time import perf_counter
 
 import numpy as np
 
 from mpimasha.kernels.updates import sum_rows
-from mpimasha.transports.base import Transport, byte_buffer, lay_out
+from mpimasha.transports.base import Transport, lay_out
 
 
-class Dense(Transport):
-    """Rank r receives slice r of every worker's vector, averages it, and gives it to all.
+class Aligned(Transport):
+    """Abstract base: the values of all messages stand for the same coordinates and are added undecoded."""
 
-    Each coordinate is summed in worker order 0..M-1 by one rank, so the mean is the same
+    additive_only = True
+
+    def plan(self):
+        (name, (wire, length)), = self.compressor.fields().items()
+        rows = len(self.blocks[self.comm.rank])
+        send = self.comm.scratch("send", rows * length * wire.itemsize)
+        self.outbox = lay_out(send, {name: (wire, length)}, rows)
+        self._send = send.view(wire).reshape(rows, length)
+        self._total, = lay_out(self.comm.scratch("total", length * wire.itemsize), self.compressor.fields(), 1)
+        self._is_vector = self.compressor.name == "identity" and wire == self.dtype  # needs no decoding
+        self.plan_sum(rows, length, wire)
+
+    def collect(self, k, scale, out):
+        """Decode the sum, as if it were the message of one worker."""
+        started = perf_counter()
+        self.sum_up(scale, out if self._is_vector else self._total.values)
+        started = self.ledger.spend("communicate", started)
+        if self._is_vector:
+            return
+        out[:] = 0
+        self.compressor.decode(self._total, 0, k, 1.0, out)
+        self.ledger.spend("compress", started)
+
+
+class Dense(Aligned):
+    """Rank r receives slice r of every worker's values, averages it, and gives it to all.
+
+    Each value is summed in worker order 0..M-1 by one rank, so the mean is the same
     bit for bit on every rank and for every number of ranks.  A rank sends
     n (m_local + 1/P) values, whatever P is.  Both legs travel in the wire's type.
     """
 
     name = "dense"
 
-    def plan(self):
-        n, ranks, wire = self.compressor.n, self.comm.size, self.compressor.wire
-        mine = self.comm.rank
-        bounds = np.array([r * n // ranks for r in range(ranks + 1)])
+    def plan_sum(self, rows, length, wire):
+        ranks, mine = self.comm.size, self.comm.rank
+        bounds = np.array([r * length // ranks for r in range(ranks + 1)])
         widths = np.diff(bounds)
-        rows = len(self.blocks[mine])
-        send = byte_buffer(rows * n * wire.itemsize)
-        self.outbox = lay_out(send, {"values": (wire, n)}, rows)
-        self._send = send.view(wire).reshape(rows, n)
-        self._slices = np.zeros((self.workers, int(widths[mine])), wire)
-        self._mean = np.zeros(int(widths[mine]), wire)
-        self._means = np.zeros(n, wire)
+        v, width = wire.itemsize, int(widths[mine])
+        self._slices = self._send if ranks == 1 else \
+            self.comm.scratch("slices", self.workers * width * v).view(wire).reshape(self.workers, width)
+        self._mean = self.comm.scratch("slice", width * v).view(wire)
         self._plan = self.comm.plan_slices(rows, [len(b) for b in self.blocks], bounds, wire)
-        self._counts = [int(w) * wire.itemsize for w in widths]
-        self._displacements = [int(b) * wire.itemsize for b in bounds[:-1]]
+        self._counts = [int(w) * v for w in widths]
+        self._displacements = [int(b) * v for b in bounds[:-1]]
 
-    def collect(self, k, scale, out):
-        started = perf_counter()
-        self.comm.exchange_slices(self._plan, self._send, self._slices)
+    def sum_up(self, scale, total):
+        """total = scale * sum of the values of all workers."""
+        if self._plan is not None:
+            self.comm.exchange_slices(self._plan, self._send, self._slices)
         sum_rows(self._mean, self._slices, scale)
-        self.comm.allgather_bytes(self._mean.view(np.uint8), self._means.view(np.uint8), self._counts,
-                                  self._displacements)
-        out[:] = self._means
-        self.ledger.spend("communicate", started)
+        self.comm.allgather_bytes(self._mean.view(np.uint8), total.view(np.uint8), self._counts, self._displacements)
+
+
+class Allreduce(Aligned):
+    """One Allreduce: each rank adds its own workers' values, MPI the ranks', in an order of its choice.
+
+    Faster than `Dense` in latency and, with many workers a rank, in bytes: n values a
+    rank.  Runs on different numbers of ranks then differ in the last bits.
+    """
+
+    name = "allreduce"
+
+    def plan_sum(self, rows, length, wire):
+        pass
+
+    def sum_up(self, scale, total):
+        sum_rows(total, self._send, scale)
+        self.comm.sum_arrays(total)

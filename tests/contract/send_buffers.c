@@ -30,6 +30,16 @@ static long long bytes(MPI_Count count, MPI_Datatype type)
 ALLGATHERV(Allgatherv, int, int)
 LARGE(ALLGATHERV(Allgatherv_c, MPI_Count, MPI_Aint))
 
+#define GATHERV(NAME, COUNT, SHIFT)                                                                                 \
+    int MPI_##NAME(const void *send, COUNT count, MPI_Datatype type, void *receive, const COUNT counts[],           \
+                   const SHIFT shifts[], MPI_Datatype to, int root, MPI_Comm comm)                                  \
+    {                                                                                                               \
+        sent += bytes(count, type);                                                                                 \
+        return PMPI_##NAME(send, count, type, receive, counts, shifts, to, root, comm);                             \
+    }
+GATHERV(Gatherv, int, int)
+LARGE(GATHERV(Gatherv_c, MPI_Count, MPI_Aint))
+
 #define ALLTOALLW(NAME, COUNT, SHIFT)                                                                               \
     int MPI_##NAME(const void *send, const COUNT counts[], const SHIFT shifts[], const MPI_Datatype types[],        \
                    void *receive, const COUNT to_counts[], const SHIFT to_shifts[], const MPI_Datatype to_types[],  \
@@ -70,7 +80,7 @@ LARGE(GATHER(Alltoall_c, MPI_Count))
 #define REDUCE(NAME, COUNT)                                                                                         \
     int MPI_##NAME(const void *send, void *receive, COUNT count, MPI_Datatype type, MPI_Op op, MPI_Comm comm)       \
     {                                                                                                               \
-        elsewhere++;                                                                                                \
+        sent += bytes(count, type);                                                                                 \
         return PMPI_##NAME(send, receive, count, type, op, comm);                                                   \
     }
 REDUCE(Allreduce, int)

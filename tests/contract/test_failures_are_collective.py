@@ -42,7 +42,9 @@ class Faulty(mm.Bilinear):
 
 
 class Unknown(mm.Bilinear):
-    """One worker does not know its Lipschitz constant."""
+    """One worker does not know its Lipschitz constant, and nothing allows to estimate it."""
+
+    saddle = property(lambda self: None, lambda self, value: None)
 
     def lipschitz(self, worker):
         return None if worker == ILL else super().lipschitz(worker)
@@ -85,7 +87,7 @@ def sentence(problem, method, comm, **options):
 @pytest.mark.ranks(3)
 def test_a_fault_of_one_worker_is_raised_on_all_ranks(comm):
     for fault in ("operator", "lipschitz", "dissimilarity", "solution"):
-        said = comm.allgather(sentence(Faulty(fault), mm.Masha1(), comm))
+        said = comm.allgather(sentence(Faulty(fault), mm.Masha1(mm.PermK()), comm))
         assert said == [f"the {fault} of worker {ILL} is out of order"] * comm.size
 
 
@@ -111,7 +113,7 @@ def test_what_a_method_refuses_is_refused_on_all_ranks(comm):
 
 REFUSED_BY_SOLVE = {
     "stop.gap cannot be computed": {"stop": mm.Stop(gap=1e-3, relative_error=0, rounds=5)},
-    "stop.relative_error needs": {"reference": None},
+    "stop.relative_error needs": {"reference": None, "stop": mm.Stop(relative_error=1e-6, rounds=5)},
     "transport.name = 'pigeon' is unknown": {"transport": "pigeon"},
 }
 

@@ -40,6 +40,38 @@ MESSAGES = {  # method: model bits of one message of a round, v of a value given
 }
 
 
+DOWN = {  # method: model bits of one message down and of one refresh up
+    "masha1-qsgd-down": (mm.Masha1(mm.RandK(3), gamma=0.02, tau=0.7, down=mm.QSGD(4)),
+                         lambda v: 3 * v, lambda v: v + N * 4, lambda v: N * v),
+    "masha2-topk-down": (mm.Masha2(mm.TopK(4), gamma=0.02, tau=0.7, down=mm.TopK(6)),
+                         lambda v: 4 * (v + INDEX), lambda v: 6 * (v + INDEX), lambda v: N * v),
+    "masha1-shared-mask": (mm.Masha1(mm.RandK(3, mask="shared"), gamma=0.02, tau=0.7),
+                           lambda v: 3 * v, lambda v: 3 * v, lambda v: N * v),
+    "masha1-qsgd-refresh": (mm.Masha1(mm.RandK(3), gamma=0.02, tau=0.7, refresh=mm.QSGD(7)),
+                            lambda v: 3 * v, lambda v: min(M * 3 * v, N * v), lambda v: v + N * 4),
+}
+
+
+@pytest.mark.parametrize("wire", V)
+@pytest.mark.parametrize("case", DOWN)
+def test_both_directions_and_compressed_refreshes_are_billed(case, wire):
+    method, up, down, refresh = DOWN[case]
+    references, v = References(), V[wire]
+    result = solved(method, wire, [references])
+    assert 8 <= references.refreshes <= 28
+    assert result.uplink_bits_per_worker == N * v + ROUNDS * up(v) + references.refreshes * refresh(v)
+    assert result.downlink_bits_per_worker == \
+        N * v + ROUNDS * down(v) + references.refreshes * min(N * v, M * refresh(v))
+
+
+@pytest.mark.parametrize("transport", ["allgather", "star"])
+def test_the_transport_does_not_change_the_model_bits(transport):
+    method = DOWN["masha1-qsgd-down"][0]
+    auto, other = solved(method, "float32"), solved(method, "float32", transport=transport)
+    assert auto.uplink_bits_per_worker == other.uplink_bits_per_worker
+    assert auto.downlink_bits_per_worker == other.downlink_bits_per_worker
+
+
 class References(Observer):
     """Counts the refreshes: the rounds after which w is another one."""
 
@@ -114,6 +146,15 @@ class Counting:
         self.sent += sum(count * datatype.Get_size() for count, datatype in zip(counts, datatypes))
         self.comm.Alltoallw(send, receive)
 
+    def Gatherv(self, send, receive, root):
+        buffer, datatype = send
+        self.sent += len(memoryview(buffer).cast("B")) // datatype.Get_size() * datatype.Get_size()
+        self.comm.Gatherv(send, receive, root)
+
+    def Allreduce(self, send, array):
+        self.sent += array.size * array.itemsize
+        self.comm.Allreduce(send, array)
+
     def Bcast(self, array, root):
         self.sent += array.size * array.itemsize if self.comm.Get_rank() == root else 0
         self.comm.Bcast(array, root)
@@ -128,14 +169,16 @@ class Counting:
         return getattr(self.comm, name)
 
 
-WIRED = {**{name: method for name, (method, _) in MESSAGES.items()},
-         "eg": mm.Extragradient(), "og": mm.Optimistic()}
+WIRED = {**{name: (method, "auto") for name, (method, *_) in [*MESSAGES.items(), *DOWN.items()]},
+         "eg": (mm.Extragradient(), "auto"), "og": (mm.Optimistic(), "auto"), "og-star": (mm.Optimistic(), "star"),
+         "og-allreduce": (mm.Optimistic(), "allreduce"), "masha1-star": (DOWN["masha1-qsgd-down"][0], "star"),
+         "masha1-allreduce": (DOWN["masha1-shared-mask"][0], "allreduce")}
 
 
-def stepped(method, wire, comm):
+def stepped(method, transport, wire, comm):
     """(what the ledger says that rounds sent, what was sent, pickled messages) of this rank."""
     counting = Counting(comm)
-    run = mm.Run(problem(), method, counting, seed=2, wire=wire)
+    run = mm.Run(problem(), method, counting, seed=2, wire=wire, transport=transport)
     counting.sent = counting.pickled = 0
     run.start()
     for _ in range(ROUNDS):
@@ -147,11 +190,11 @@ def stepped(method, wire, comm):
 @pytest.mark.ranks(3)
 def test_wire_bytes_are_the_bytes_of_the_buffers_given_to_mpi(comm):
     found = []
-    for name, method in WIRED.items():
-        billed, sent, pickled = stepped(method, "float32", comm)
+    for name, (method, transport) in WIRED.items():
+        billed, sent, pickled = stepped(method, transport, "float32", comm)
         found += [f"{name}: {billed} billed, {sent} sent"] if billed != sent or not sent else []
         found += [f"{name}: {pickled} pickled messages in rounds"] if pickled else []
-        found += found_by_solve(name, method, billed, comm)
+        found += found_by_solve(name, method, transport, billed, comm)
     found = [f"rank {rank}, {line}" for rank, lines in enumerate(comm.allgather(found)) for line in lines]
     assert not found, "\n".join(found)
 
@@ -163,10 +206,10 @@ class Accounts(Observer):
         self.sent = run.comm.sent
 
 
-def found_by_solve(name, method, rounds_alone, comm):
+def found_by_solve(name, method, transport, rounds_alone, comm):
     """Faults of the accounts that `solve` keeps, whose observers communicate as well."""
     counting, accounts = Counting(comm), Accounts()
-    result = solved(method, "float32", [accounts], comm=counting)
+    result = solved(method, "float32", [accounts], comm=counting, transport=transport)
     found = []
     if accounts.sent["rounds"] != rounds_alone:
         found.append(f"{name}: {accounts.sent['rounds']} bytes in rounds with observers, {rounds_alone} without")
@@ -192,8 +235,8 @@ from test_ledger_counts import ROUNDS, WIRED, problem
 
 below, faults = ctypes.CDLL(sys.argv[1]), []
 below.sent_bytes.restype = ctypes.c_longlong
-for name, method in WIRED.items():
-    run = mm.Run(problem(), method, MPI.COMM_WORLD, seed=2, wire="float32")
+for name, (method, transport) in WIRED.items():
+    run = mm.Run(problem(), method, MPI.COMM_WORLD, seed=2, wire="float32", transport=transport)
     before, others = below.sent_bytes(), below.other_calls()
     run.start()
     for _ in range(ROUNDS):

@@ -40,13 +40,13 @@ def operators(problem):
     return [make(*problem.shard(m), problem.workers / len(problem.y), problem.lam, problem.beta) for m in workers]
 
 
-def compress(compressor, problem):
+def compress(compressor, problem, purpose="uplink", workers=None):
     """`compressor` in NumPy on the draws that the package makes.
 
     Which coordinates a message holds is read off a message of ones.
     """
-    stream = Stream(SEED, "uplink")
-    bound = compressor.bind(problem.n, problem.workers, np.float64, stream)
+    stream = Stream(SEED, purpose)
+    bound = compressor.bind(problem.n, workers or problem.workers, np.float64, stream)
 
     def index(m, k):
         ones, sent, out = np.ones(problem.n), message(bound.fields()), np.zeros(problem.n)
@@ -133,6 +133,44 @@ def test_masha2_follows_its_pseudocode(compressor, reference):
     q = {"topk": 1, "identity": 1, "randk": 26 / 7, "permk": 7, "qsgd": 1 + min(26 / 4**2, np.sqrt(26) / 4)}
     expected_z, expected_w = oracles.masha2(operators(problem), problem.start(), gamma, TAU, ROUNDS,
                                             lambda m, k, x: unbiased(m, k, x) / q[compressor.name], coin, reference)
+    agree(z, expected_z, problem.start())
+    agree(w, expected_w, problem.start())
+
+
+@pytest.mark.parametrize("up, down", [(mm.RandK(5), mm.RandK(9)), (mm.QSGD(4, bucket=26), mm.QSGD(5, bucket=26)),
+                                      (mm.PermK(), mm.QSGD(4, bucket=7)), (mm.RandK(5, mask="shared"), mm.RandK(13))],
+                         ids=str)
+def test_the_server_of_masha1_compresses_the_mean(up, down):
+    problem, gamma = bilinear(), 0.05
+    z, w = stepped(problem, mm.Masha1(up, gamma=gamma, tau=TAU, down=down))
+    serve = compress(down, problem, "downlink", workers=1)
+    expected_z, expected_w = oracles.masha1(operators(problem), problem.start(), gamma, TAU, ROUNDS,
+                                            compress(up, problem), coin, down=lambda k, x: serve(0, k, x))
+    agree(z, expected_z, problem.start())
+    agree(w, expected_w, problem.start())
+
+
+@pytest.mark.parametrize("down", [mm.TopK(7), mm.RandK(13), mm.QSGD(6, bucket=26)], ids=str)
+def test_the_server_of_masha2_feeds_its_error_back(down):
+    problem, gamma, up = bilinear(), 0.03, mm.TopK(5)
+    z, w = stepped(problem, mm.Masha2(up, gamma=gamma, tau=TAU, down=down))
+    serve = compress(down, problem, "downlink", workers=1)
+    q = {"topk": 1, "randk": 2, "qsgd": 1 + min(26 / 6**2, np.sqrt(26) / 6)}[down.name]
+    expected_z, expected_w = oracles.masha2(operators(problem), problem.start(), gamma, TAU, ROUNDS,
+                                            compress(up, problem), coin, down=lambda k, x: serve(0, k, x) / q)
+    agree(z, expected_z, problem.start())
+    agree(w, expected_w, problem.start())
+
+
+@pytest.mark.parametrize("refresh", [mm.TopK(9), mm.RandK(13), mm.QSGD(7, bucket=26)], ids=str)
+def test_a_compressed_refresh_sends_the_change_of_the_reference_operators(refresh):
+    problem, gamma, up = bilinear(), 0.05, mm.QSGD(4, bucket=26)
+    z, w = stepped(problem, mm.Masha1(up, gamma=gamma, tau=TAU, refresh=refresh))
+    renew = compress(refresh, problem, "refresh")
+    q = {"topk": 1, "randk": 2, "qsgd": 1 + min(26 / 7**2, np.sqrt(26) / 7)}[refresh.name]
+    expected_z, expected_w = oracles.masha1_with_compressed_refresh(
+        operators(problem), problem.start(), gamma, TAU, ROUNDS, compress(up, problem),
+        lambda m, k, x: renew(m, k, x) / q, coin)
     agree(z, expected_z, problem.start())
     agree(w, expected_w, problem.start())
 

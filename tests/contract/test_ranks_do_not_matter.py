@@ -65,6 +65,27 @@ CASES = {
     "masha2 randk": (bilinear, mm.Masha2(mm.RandK(5), gamma=0.05, tau=0.8), "float64"),
     "masha2 permk": (bilinear, mm.Masha2(mm.PermK(), gamma=0.05, tau=0.8), "float32"),
     "masha2 qsgd": (bilinear, mm.Masha2(mm.QSGD(2), gamma=0.05, tau=0.8), "float32"),
+    "masha1 both ways": (bilinear, mm.Masha1(mm.QSGD(4), gamma=0.1, tau=0.8, down=mm.QSGD(3)), "float32"),
+    "masha1 both ways by star":
+        (bilinear, mm.Masha1(mm.QSGD(4), gamma=0.1, tau=0.8, down=mm.RandK(9)), "float32", "star"),
+    "masha1 randk by star": (bilinear, mm.Masha1(mm.RandK(3), gamma=0.1, tau=0.8), "float32", "star"),
+    "masha1 identity by star": (bilinear, mm.Masha1(mm.Identity(), gamma=0.3, tau=0.5), "float64", "star"),
+    "masha2 both ways": (bilinear, mm.Masha2(mm.TopK(4), gamma=0.05, tau=0.8, down=mm.TopK(6)), "float32"),
+    "masha2 both ways by star":
+        (bilinear, mm.Masha2(mm.TopK(4), gamma=0.05, tau=0.8, down=mm.QSGD(2)), "float64", "star"),
+    "masha1 shared mask": (bilinear, mm.Masha1(mm.RandK(5, mask="shared"), gamma=0.05, tau=0.8), "float32"),
+    "masha1 shared mask, both ways":
+        (bilinear, mm.Masha1(mm.RandK(5, mask="shared"), gamma=0.05, tau=0.8, down=mm.QSGD(4)), "float32"),
+    "masha1 shared mask by star":
+        (bilinear, mm.Masha1(mm.RandK(1, mask="shared"), gamma=0.02, tau=0.8), "float32", "star"),
+    "masha1 quantised refresh":
+        (bilinear, mm.Masha1(mm.QSGD(4), gamma=0.1, tau=0.6, refresh=mm.QSGD(7)), "float32"),
+    "masha1 sparse refresh, previous, prox":
+        (lambda: regression(radius=0.2),
+         mm.Masha1(mm.PermK(), gamma=0.1, tau=0.6, refresh=mm.TopK(3), reference="previous"), "float32"),
+    "masha2 sparse refresh, problem in float32":
+        (lambda: Single(dim=5, kappa=4.0, workers=6),
+         mm.Masha2(mm.TopK(2), gamma=0.05, tau=0.6, refresh=mm.TopK(4)), None),
 }
 
 
@@ -124,6 +145,32 @@ def test_a_run_is_bit_identical_to_the_serial_one(comm, no_cache):
     part.Free()
     found = [line for lines in comm.allgather(found) for line in lines]
     assert not found, "\n".join(found)
+
+
+BY_ANY_TRANSPORT = {  # on a float64 wire what the star sends down is not rounded
+    "dense mean": mm.Masha1(mm.RandK(3), gamma=0.1, tau=0.8),
+    "compressed mean": mm.Masha1(mm.QSGD(4), gamma=0.1, tau=0.8, down=mm.QSGD(3)),
+    "with error feedback": mm.Masha2(mm.TopK(4), gamma=0.05, tau=0.8, down=mm.TopK(6)),
+}
+
+
+@pytest.mark.ranks(3)
+def test_the_star_and_the_replicated_server_compute_the_same(comm, no_cache):
+    for case, method in BY_ANY_TRANSPORT.items():
+        gathered, star = (solved(bilinear, method, "float64", transport, comm)[0] for transport in ("auto", "star"))
+        assert gathered.z.tobytes() == star.z.tobytes(), case
+        assert gathered.downlink_bits_per_worker == star.downlink_bits_per_worker
+
+
+@pytest.mark.ranks(2, 3)
+def test_an_unordered_sum_differs_in_the_last_bits_only_and_keeps_replicas_alike(comm, no_cache):
+    for compressor in (mm.Identity(), mm.RandK(5, mask="shared")):
+        method = mm.Masha1(compressor, gamma=0.05, tau=0.8)
+        ordered, summed = (solved(bilinear, method, "float64", name, comm)[0] for name in ("dense", "allreduce"))
+        np.testing.assert_allclose(summed.z, ordered.z, rtol=1e-10)
+        assert len(set(comm.allgather(summed.z.tobytes()))) == 1
+        assert summed.uplink_bits_per_worker == ordered.uplink_bits_per_worker
+        assert summed.wire_bytes_per_rank < ordered.wire_bytes_per_rank  # several workers a rank, one message
 
 
 def test_the_seed_decides_the_draws():

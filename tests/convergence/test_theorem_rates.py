@@ -127,7 +127,7 @@ class StaleReference(mm.Masha1):
     def move_reference(self, k):
         if self.fleet.coin(k, 1 - self.tau):
             self.w = self.z
-            self.Fw = self.refresh.mean(self.fleet.F(self.w), k + 1)
+            self.Fw = self.dense.mean(self.fleet.F(self.w), k + 1)
 
 
 PROBLEMS = {  # problem, run seeds

@@ -34,7 +34,7 @@ def bound(compressor, n, workers, wire=np.float64):
 
 
 def of(problem):
-    return constants.collect(problem, range(problem.workers), Communicator())
+    return Run(problem, Extragradient(gamma=1.0)).constants
 
 
 def jacobians(problem):
@@ -132,12 +132,52 @@ def test_draws_of_an_unknown_dependence_have_no_theory():
 
 
 @pytest.mark.parametrize("L_m", ([1.0, 2.0, None], [None] * 3))
-def test_one_unknown_L_m_makes_L_rms_unknown(L_m):
+def test_one_unknown_L_m_without_saddle_structure_makes_L_rms_unknown(L_m):
     class Partly(Bilinear):
+        saddle = property(lambda self: None, lambda self, value: None)
+
         def lipschitz(self, worker):
             return L_m[worker]
     known = of(Partly(dim=2, workers=3))
     assert known.L_m is None and known.L_rms is None and known.similarity_rms is not None
+
+
+class Blind(Bilinear):
+    """Bilinear, which knows none of its constants."""
+
+    L = None
+
+    def lipschitz(self, worker):
+        return None
+
+    def dissimilarity(self, worker):
+        return None
+
+
+def test_constants_that_a_saddle_problem_does_not_know_are_estimated_from_above():
+    options = {"dim": 12, "workers": 4, "heterogeneity": 2.0}
+    estimated, exact = of(Blind(**options)), of(Bilinear(**options))
+    assert 1.0 <= estimated.L / exact.L <= 1.1
+    ratios = estimated.L_m / exact.L_m
+    assert (1.0 <= ratios).all() and (ratios <= 1.1).all()
+    assert estimated.estimated == ["L", "L_m"]
+    deviation = sum(np.array(J) .T @ J for J in jacobians(Bilinear(**options))) / 4
+    mean = sum(jacobians(Bilinear(**options))) / 4
+    sharp = math.sqrt(np.linalg.eigvalsh(deviation - mean.T @ mean)[-1])
+    assert 1.0 <= estimated.similarity_rms / sharp <= 1.1
+    assert sharp <= exact.similarity_rms
+
+
+def test_constants_are_worked_out_only_when_they_are_asked_for():
+    class Counted(Bilinear):
+        asked = 0
+
+        def lipschitz(self, worker):
+            type(self).asked += 1
+            return super().lipschitz(worker)
+    run = Run(Counted(dim=2, workers=3), Masha1(RandK(1), gamma=0.1))
+    assert Counted.asked == 0 and run.constants.known("L_rms") is None
+    assert run.constants.L_rms > 0 and Counted.asked == 3 and run.constants.known("L_rms") == run.constants.L_rms
 
 
 # -- tau -------------------------------------------------------------------------------------------

@@ -1,0 +1,48 @@
+"""The server's own compressor: what happens to a mean before it is sent down."""
+
+from mpimasha.compressors.base import PARTITION, message
+from mpimasha.errors import UserError
+from mpimasha.linear import Linear
+
+
+class Server:
+    """Q_serv or C_serv with its memory, for the mean over the workers.
+
+    The server may be one rank (transport ``star``) or replicated: every rank draws the
+    same random numbers, so every rank can compress the same mean to the same message.
+
+    Parameters
+    ----------
+    compressor : Compressor
+        Bound to one "worker", the server.
+    memory : Memory
+        Bound to it.
+    """
+
+    def __init__(self, compressor, memory, *, n, wire, stream, dtype):
+        if compressor.dependence == PARTITION:
+            raise UserError(f"compressor.down = '{compressor}' shares the coordinates out among the workers, and there "
+                            f"is one server: use another compressor")
+        self.compressor = compressor.bind(n, 1, wire, stream)
+        self.memory = memory.bind(self.compressor, [0], dtype)
+
+    def fields(self):
+        return self.compressor.fields()
+
+    @property
+    def bits(self):
+        return self.compressor.bits
+
+    def message(self):
+        """A message of its own, where no transport provides one."""
+        return message(self.fields())
+
+    def compress(self, mean, message, k):
+        """Turn `mean`, an array of shape (n,), into the `message` of exchange k."""
+        self.memory.encode(0, Linear.of(mean), message, k)
+
+    def restore(self, message, k, out):
+        """out = what the message of exchange k stands for."""
+        out[:] = 0
+        self.compressor.decode(message, 0, k, self.memory.scale, out)
+        self.memory.recover(out)
