@@ -187,7 +187,7 @@ def stepped(method, transport, wire, comm):
     return run.comm.sent["rounds"], counting.sent, counting.pickled
 
 
-@pytest.mark.ranks(3)
+@pytest.mark.ranks(3, limit=180)
 def test_wire_bytes_are_the_bytes_of_the_buffers_given_to_mpi(comm):
     found = []
     for name, (method, transport) in WIRED.items():
