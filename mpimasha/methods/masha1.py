@@ -41,8 +41,8 @@ class Masha1(Method):
 
     name = "masha1"
     theorem = "MASHA1: gamma = sqrt((1 - tau)/2)/C, factor 1 - min(gamma mu/2, (1 - tau)/4)"
-    theorem_of_compressed_refresh = ("MASHA1 with compressed refresh: gamma = min(sqrt(p)/sqrt(8 C^2 + 64 (A+B) r "
-                                     "L_rms^2), p/(2 mu)), p = 1 - tau, factor 1 - min(gamma mu/2, p (1 - rho)/4)")
+    theorem_of_compressed_refresh = ("MASHA1 with compressed refresh: gamma = sqrt(p/(8 C^2 + 64 (A + B) r "
+                                     "L_rms^2)), p = 1 - tau, factor 1 - min(gamma mu/2, p (1 - rho)/4)")
     down_memory = Plain
     z, z_k, zhalf, w, Fw = Shared(), Shared(), Shared(), Shared(), Shared(np.float64)
     Fw_m = PerWorker(np.float64)                  # F_m(w), or the h_m that stands for it
@@ -108,7 +108,7 @@ class Masha1(Method):
         """gamma <= sqrt((1 - tau)/2)/C.
 
         With a compressed refresh, rho its decay, p = 1 - tau, r = rho (1 + rho)/(1 - rho)^2:
-        gamma <= min(sqrt(p) / sqrt(8 C^2 + 64 (A + B) r L_rms^2), p/(2 mu)).
+        gamma <= sqrt(p / (8 C^2 + 64 (A + B) r L_rms^2)).
         """
         p, C = 1 - self.tau, second_moment(self.up.compressor, constants, self._down)
         if self.refresh is None:
@@ -118,9 +118,8 @@ class Masha1(Method):
                             "'new', use that or give a number")
         rho, weight = self._rho, sum(moments(self.up.compressor, constants.workers))
         weight *= 1.0 if self._down is None else self._down.q
-        r, mu = rho * (1 + rho) / (1 - rho)**2, needed(constants.mu, "mu")
-        gamma = np.sqrt(p / (8 * C**2 + 64 * weight * r * needed(constants.L_rms, "L_m")**2))
-        return min(gamma, p / (2 * mu)) if mu > 0 else gamma
+        r = rho * (1 + rho) / (1 - rho)**2
+        return np.sqrt(p / (8 * C**2 + 64 * weight * r * needed(constants.L_rms, "L_m")**2))
 
     def theory_factor(self, constants):
         p, mu = 1 - self.tau, constants.mu

@@ -16,9 +16,11 @@ from mpimasha.compressors.permk import PermK
 from mpimasha.compressors.qsgd import QSGD
 from mpimasha.compressors.randk import RandK
 from mpimasha.compressors.topk import TopK
+from mpimasha.errors import UserError
 from mpimasha.linear import Linear
-from mpimasha.memory import ErrorFeedback, Plain
+from mpimasha.memory import ErrorFeedback, Plain, Shift
 from mpimasha.randomness import Stream
+from mpimasha.server import Server
 
 WIRES = (np.float32, np.float64)
 OWNED = range(2, 5)  # workers 2, 3 and 4 of 6
@@ -139,3 +141,98 @@ def test_plain_sends_the_compressors_own_message_and_remembers_nothing(compresso
     memory.encode(1, Linear.of(x), sent, 7)
     for name, array in vars(expected).items():
         np.testing.assert_array_equal(getattr(sent, name), array)
+
+
+# -- shift ---------------------------------------------------------------------------------------
+
+
+def shifted(compressor, n=9, wire=np.float64, dtype=np.float64):
+    return bound(Shift(), compressor, n, wire, dtype)
+
+
+def estimate(memory, vectors, k):
+    """What the server makes of one vector a worker of `OWNED`."""
+    total = np.zeros(vectors.shape[1])
+    for i, x in enumerate(vectors):
+        total += send(memory, i, x, k) / len(vectors)
+    memory.recover(total)
+    return total
+
+
+@pytest.mark.parametrize("compressor", (RandK(3), QSGD(2), TopK(3), Identity(), PermK()), ids=str)
+def test_H_stays_the_mean_of_the_h(compressor):
+    memory, rng = shifted(compressor, wire=np.float32, dtype=np.float32), np.random.default_rng(0)
+    for k in range(200):
+        estimate(memory, rng.standard_normal((3, 9)), k)
+        kept_h, kept_H = state.buffers(memory)["h"], state.buffers(memory)["H"]
+        assert kept_h.dtype == kept_H.dtype == np.float64
+        np.testing.assert_allclose(kept_H, kept_h.mean(axis=0), atol=1e-13)
+
+
+@pytest.mark.parametrize("compressor", (RandK(3), QSGD(2), TopK(3), PermK()), ids=str)
+def test_a_vector_that_stays_is_learned_and_then_known_exactly(compressor):
+    memory, x = shifted(compressor), np.random.default_rng(1).standard_normal((3, 9))
+    for k in range(ROUNDS):
+        last = estimate(memory, x, k)
+    np.testing.assert_allclose(state.buffers(memory)["h"], x, atol=1e-12)
+    np.testing.assert_allclose(last, x.mean(axis=0), atol=1e-12)
+
+
+@pytest.mark.parametrize("compressor", (RandK(3), QSGD(2)), ids=str)
+def test_the_estimate_is_unbiased_for_any_h(compressor):
+    memory, rng = shifted(compressor), np.random.default_rng(2)
+    x, h = rng.standard_normal((2, 3, 9))
+    estimates = []
+    for k in range(ROUNDS):
+        state.buffers(memory)["h"][:], state.buffers(memory)["H"][:] = h, h.mean(axis=0)
+        estimates.append(estimate(memory, x, k))
+    error = np.std(estimates, axis=0, ddof=1) / math.sqrt(ROUNDS)
+    assert (np.abs(np.mean(estimates, axis=0) - x.mean(axis=0)) <= 5 * error + 1e-12).all()
+
+
+def test_h_moves_by_the_rate_times_what_was_sent():
+    memory, x = shifted(RandK(3)), np.random.default_rng(3).standard_normal(9)
+    sent = send(memory, 0, x, 0)
+    assert memory.rate == 3 / 9 and shifted(TopK(3)).rate == 1.0
+    np.testing.assert_allclose(state.buffers(memory)["h"][0], sent / 3, rtol=1e-15)
+
+
+# -- the server ----------------------------------------------------------------------------------
+
+
+def server(compressor, memory, n=9, seed=0):
+    return Server(compressor, memory, n=n, wire=np.float64, stream=Stream(seed, "downlink"), dtype=np.dtype(float))
+
+
+def served(server, mean, k):
+    out = np.array(mean)
+    sent = server.message()
+    server.compress(out, sent, k)
+    server.restore(sent, k, out)
+    return out
+
+
+def test_the_server_feeds_its_error_back():
+    at_server, means = server(TopK(2), ErrorFeedback()), np.random.default_rng(0).standard_normal((40, 9))
+    sent = sum(served(at_server, x, k) for k, x in enumerate(means))
+    np.testing.assert_allclose(sent + kept(at_server.memory)[0], means.sum(axis=0), atol=1e-13)
+
+
+def test_the_server_with_a_shift_learns_a_mean_that_stays():
+    at_server, mean = server(QSGD(2), Shift()), np.random.default_rng(1).standard_normal(9)
+    for k in range(400):
+        last = served(at_server, mean, k)
+    np.testing.assert_allclose(last, mean, atol=1e-9)
+
+
+def test_two_replicas_of_the_server_send_the_same_bits():
+    means = np.random.default_rng(2).standard_normal((5, 9))
+    for compressor in (QSGD(3), RandK(4)):
+        one, other = (server(compressor, Plain()) for _ in range(2))
+        for k, mean in enumerate(means):
+            assert served(one, mean, k).tobytes() == served(other, mean, k).tobytes()
+
+
+def test_a_server_cannot_share_coordinates_out():
+    with pytest.raises(UserError, match="compressor.down = .*permk.*there is one server"):
+        server(PermK(), Plain())
