@@ -17,6 +17,8 @@ if not os.path.isdir(os.path.join(__path__[0], "kernels")) and os.path.exists(os
 _PUBLIC = {  # public name -> module of the package that defines it
     "solve": "run", "Run": "run", "Result": "run", "Stop": "stop",
     "Problem": "problems.base", "Bilinear": "problems.bilinear", "RobustRegression": "problems.robust_regression",
+    "MatrixGame": "problems.matrix_game", "Box": "proximal", "Balls": "proximal", "Simplex": "proximal",
+    "L1": "proximal", "Product": "proximal",
     "Method": "methods.base", "Extragradient": "methods.extragradient", "Optimistic": "methods.optimistic",
     "Masha1": "methods.masha1", "Masha2": "methods.masha2",
     "Compressor": "compressors.base", "Identity": "compressors.identity", "RandK": "compressors.randk",
