@@ -19,13 +19,11 @@ def project_simplex(x):
     x : (n,) float32 or float64
         n >= 1.  If an entry is not finite, all become NaN.
     """
-    top = np.float64(x[0])
-    poison = 0.0
+    top, poison = -np.inf, 0.0
     for i in range(x.size):
         xi = np.float64(x[i])
         poison += 0.0 * xi
-        if xi > top:
-            top = xi
+        top = max(top, xi)
     if poison != 0.0:
         x[:] = np.nan
         return

@@ -47,8 +47,8 @@ class Masha2(Masha1):
 
     def check_problem(self, problem):
         if not problem.prox.is_zero:
-            raise UserError("method.name = 'masha2' cannot take a prox on communicated coordinates: set problem.radius "
-                            "= 0 or use masha1")
+            raise UserError(f"method.name = 'masha2' cannot take the prox that {problem.name} has on communicated "
+                            f"coordinates: use masha1 (or set problem.radius = 0 where there is one)")
 
     def theory_gamma(self, constants):
         """gamma = sqrt(1 - tau)/(2 delta delta_serv L_rms)."""

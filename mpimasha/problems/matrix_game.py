@@ -107,19 +107,19 @@ class MatrixGame(Problem):
 
     @cached_property
     def L(self):
-        return self._norm(self.matrix, self.lam)
+        return self._norm(lambda: self.matrix, self.lam)
 
     def lipschitz(self, worker):
-        return self._norm(self.data(worker), self.lam)
+        return self._norm(lambda: self.data(worker), self.lam)
 
     def dissimilarity(self, worker):
-        return self._norm(self.heterogeneity * self._deviation(worker), 0.0)
+        return self._norm(lambda: self.heterogeneity * self._deviation(worker), 0.0)
 
-    def _norm(self, A, lam):
-        """|[[lam, A], [-A', lam]]|_2 = hypot(|A|_2, lam), or None where that takes too long."""
+    def _norm(self, make, lam):
+        """|[[lam, A], [-A', lam]]|_2 = hypot(|A|_2, lam) of A = make(), or None where that takes too long."""
         if self.size > _LARGEST_SVD:
             return None
-        A, _, _ = self._parts(A)
+        A, _, _ = self._parts(make())
         return float(np.hypot(np.sqrt(np.linalg.eigvalsh(A.T @ A)[-1]), lam))
 
     # -- solution and gap --------------------------------------------------------------

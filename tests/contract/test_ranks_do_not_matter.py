@@ -55,6 +55,8 @@ CASES = {
     "masha1 permk, previous, prox":
         (lambda: regression(radius=0.2), mm.Masha1(mm.PermK(), gamma=0.1, tau=0.8, reference="previous"), "float32"),
     "masha1 qsgd": (bilinear, mm.Masha1(mm.QSGD(4), gamma=0.1, tau=0.8), "float32"),
+    "masha1 qsgd, simplices":
+        (lambda: mm.MatrixGame(size=11, lam=0.1, workers=7), mm.Masha1(mm.QSGD(4)), "float32"),
     "masha1 qsgd in buckets, square loss":
         (lambda: regression(loss="square"), mm.Masha1(mm.QSGD(3, bucket=3), gamma=0.05, tau=0.7), "float64"),
     "masha1 qsgd, problem in float32":
