@@ -62,7 +62,7 @@ class MatrixGame(Problem):
         self.game, self.centred = game, centred
         self.size = check("problem.size", size, "a whole number of at least 2 (and at most 100000: A_m is dense)", 2,
                           100_000)
-        self.lam = check("problem.lam", lam, "a number of at least 0 (and at most 1e100)", 0, 1e100)
+        self.lam = check("problem.lam", lam, "0, or a number from 1e-100 to 1e100", 0 if lam == 0 else 1e-100, 1e100)
         self.heterogeneity = check("problem.heterogeneity", heterogeneity, "a number of at least 0 (and at most 1e100)",
                                    0, 1e100)
         self.workers = check_workers(workers)

@@ -258,7 +258,7 @@ def test_the_solution_of_hide_and_seek_measures_the_relative_error_without_regul
 
 
 @pytest.mark.parametrize("key, value", [("game", "policeman"), ("game", 3), ("size", 1), ("size", 2.5), ("size", 10**6),
-                                        ("lam", -0.1), ("lam", np.nan), ("heterogeneity", -1), ("centred", 1),
+                                        ("lam", -0.1), ("lam", 1e-300), ("lam", np.nan), ("heterogeneity", -1), ("centred", 1),
                                         ("seed", -1), ("workers", 0)])
 def test_a_parameter_out_of_range_is_named(key, value):
     with pytest.raises(UserError, match=f"{key} = .*: (use|did you mean)"):
