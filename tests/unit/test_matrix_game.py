@@ -101,8 +101,8 @@ def test_every_operator_is_that_of_its_matrix_up_to_what_the_projections_do_not_
         np.testing.assert_allclose(difference, 0, rtol=0, atol=2e-15)
         p = z - 0.3 * F_m(problem, m, z)
         problem.prox.apply(p, 0.3)
-        expected = np.concatenate([onto_simplex(x - 0.3 * (A @ y + lam * x)), onto_simplex(y + 0.3 * (A.T @ x - lam * y))])
-        np.testing.assert_allclose(p, expected, rtol=0, atol=2e-15)
+        nearest = onto_simplex(x - 0.3 * (A @ y + lam * x)), onto_simplex(y + 0.3 * (A.T @ x - lam * y))
+        np.testing.assert_allclose(p, np.concatenate(nearest), rtol=0, atol=2e-15)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -258,8 +258,8 @@ def test_the_solution_of_hide_and_seek_measures_the_relative_error_without_regul
 
 
 @pytest.mark.parametrize("key, value", [("game", "policeman"), ("game", 3), ("size", 1), ("size", 2.5), ("size", 10**6),
-                                        ("lam", -0.1), ("lam", 1e-300), ("lam", np.nan), ("heterogeneity", -1), ("centred", 1),
-                                        ("seed", -1), ("workers", 0)])
+                                        ("lam", -0.1), ("lam", 1e-300), ("lam", np.nan),
+                                        ("heterogeneity", -1), ("centred", 1), ("seed", -1), ("workers", 0)])
 def test_a_parameter_out_of_range_is_named(key, value):
     with pytest.raises(UserError, match=f"{key} = .*: (use|did you mean)"):
         MatrixGame(**{key: value})
