@@ -1,7 +1,9 @@
 """Problems by name."""
 
 from mpimasha.problems.bilinear import Bilinear
+from mpimasha.problems.group_dro import GroupDRO
 from mpimasha.problems.matrix_game import MatrixGame
+from mpimasha.problems.policy_evaluation import PolicyEvaluation
 from mpimasha.problems.robust_regression import RobustRegression
 
-PROBLEMS = {p.name: p for p in (Bilinear, MatrixGame, RobustRegression)}
+PROBLEMS = {p.name: p for p in (Bilinear, RobustRegression, GroupDRO, MatrixGame, PolicyEvaluation)}
