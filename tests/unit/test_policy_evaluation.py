@@ -96,7 +96,7 @@ def test_the_process_is_a_garnet_with_normal_rewards_and_features():
 @pytest.mark.parametrize("heterogeneity", (0.0, 0.6))
 def test_long_trajectories_average_to_the_expectations_under_the_behaviours_stationary_law(heterogeneity):
     """A = Phi'D(I - discount P)Phi, b = Phi'D r, C = Phi'D Phi with P and r of the policy, D of the behaviour."""
-    problem = small(samples=60_000, heterogeneity=heterogeneity, discount=0.8)
+    problem = small(samples=30_000, heterogeneity=heterogeneity, discount=0.8)
     policy, arrival, successor, reward, phi = problem._process
     counts, _ = problem._walk(1)
     taken = counts.sum(axis=2)
@@ -177,8 +177,8 @@ def test_random_pairs_are_mapped_strongly_monotonically():
 
 
 def test_workers_differ_more_the_more_their_behaviours_do():
-    size = [np.mean([small(samples=20_000, heterogeneity=h).dissimilarity(m) for m in range(4)]) for h in (0, 0.3, 0.9)]
-    assert 3 * size[0] < size[1] < size[2]
+    size = [np.mean([small(samples=2000, heterogeneity=h).dissimilarity(m) for m in range(4)]) for h in (0, 0.3, 0.9)]
+    assert 2 * size[0] < size[1] < size[2] / 2
 
 
 # -- solution and gap ------------------------------------------------------------------------------
@@ -196,7 +196,7 @@ def test_the_operator_vanishes_at_the_solution(options):
 
 def test_with_all_of_the_states_for_features_the_solution_is_the_value_of_the_policy():
     """dim = states, ridge = 0, long trajectories: phi(s)'theta = V(s), V = r + discount P V."""
-    problem = small(dim=6, ridge=0.0, samples=60_000, discount=0.7)
+    problem = small(dim=6, ridge=0.0, samples=20_000, discount=0.7)
     policy, arrival, successor, reward, phi = problem._process
     V = np.zeros(6)
     for _ in range(200):
