@@ -93,6 +93,21 @@ def test_the_process_is_a_garnet_with_normal_rewards_and_features():
         assert abs(normal.mean()) < 4 / np.sqrt(normal.size) and np.std(normal) == pytest.approx(1, rel=0.2)
 
 
+def test_a_workers_data_are_the_averages_over_its_transitions():
+    problem = small()
+    _, _, successor, reward, phi = problem._process
+    counts, ratio = problem._walk(3)
+    A, C, b = np.zeros((3, 3)), np.zeros((3, 3)), np.zeros(3)
+    for s, a, j in np.ndindex(*counts.shape):
+        following = phi[successor[s, a, j]]
+        A += counts[s, a, j] * ratio[s, a] * np.outer(phi[s], phi[s] - 0.95 * following) / 50
+        C += counts[s, a, j] * np.outer(phi[s], phi[s]) / 50
+        b += counts[s, a, j] * ratio[s, a] * reward[s, a] * phi[s] / 50
+    assert counts.sum() == 50
+    for part, expected in zip(problem.data(3), (A, C, b)):
+        np.testing.assert_allclose(part, expected, rtol=0, atol=1e-13)
+
+
 @pytest.mark.parametrize("heterogeneity", (0.0, 0.6))
 def test_long_trajectories_average_to_the_expectations_under_the_behaviours_stationary_law(heterogeneity):
     """A = Phi'D(I - discount P)Phi, b = Phi'D r, C = Phi'D Phi with P and r of the policy, D of the behaviour."""
