@@ -54,7 +54,7 @@ class MatrixGame(Problem):
     name = "matrix_game"
 
     def __init__(self, game: str = "policeman_burglar", size: int = 100, lam: float = 0.0, heterogeneity: float = 0.5,
-                 centred: bool = False, workers: int = 10, seed: int = 0):
+                 centred: bool = True, workers: int = 10, seed: int = 0):
         check_kinds(MatrixGame, "problem.", game=game, size=size, lam=lam, heterogeneity=heterogeneity,
                     centred=centred, seed=seed)
         if game not in _GAMES:
