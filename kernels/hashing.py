@@ -15,6 +15,7 @@ S30, S27, S31, S32, S11, ONE = (np.uint64(s) for s in (30, 27, 31, 32, 11, 1))
 LOW = np.uint64(0xFFFFFFFF)
 S16, S48, DIGIT = np.uint64(16), np.uint64(48), np.uint64(0xFFFF)
 PER_DEVIATION = (3 / (2**32 - 1))**0.5  # one over the deviation of a sum of four 16-bit digits
+S20, UNIT_INTERVAL = np.uint64(20), np.uint64(0x3FF << 52 | 1 << 19)
 WORD = 0xFFFFFFFFFFFFFFFF
 
 
@@ -100,3 +101,25 @@ def normals(out, key):
     """out[i] = normal(key, i)."""
     for i in range(out.size):
         out[i] = normal(key, i)
+def dither(draws, start, count, key):
+    """draws[:count] = uniform 32-bit words for the coordinates from `start` on, two from each 64-bit word.
+
+    Parameters
+    ----------
+    draws : (at least count, rounded up to even,) uint32
+        Written.
+    start, count : int
+        Ranges that do not overlap share no word of the stream.
+    key : uint64
+    """
+    half = (count + 1) // 2
+    for j in range(half):
+        word = hash64(key, start + j)
+        draws[j] = np.uint32(word & LOW)
+        draws[half + j] = np.uint32(word >> S32)
+
+
+@kernel
+def fraction(draw):
+    """(draw + 1/2) / 2^32: the middle of the part of [0, 1) that a 32-bit word stands for."""
+    return np.uint64(UNIT_INTERVAL | np.uint64(draw) << S20).view(np.float64) - 1.0  # from the bits: it vectorises

@@ -40,6 +40,32 @@ def stratified(index, n, key):
 
 
 @kernel
+def expand(index, blocks, size, n):
+    """The coordinates of whole blocks: block b is [b size, min((b + 1) size, n)).
+
+    Parameters
+    ----------
+    index : uint32 or uint64
+        Written from the front, one block after another.
+    blocks : (K,) uint32 or uint64
+        All distinct.
+    size, n : int
+
+    Returns
+    -------
+    int
+        How many coordinates there are.
+    """
+    count = 0
+    for j in range(blocks.size):
+        start = np.int64(blocks[j]) * size
+        for i in range(start, min(start + size, n)):
+            index[count] = i
+            count += 1
+    return count
+
+
+@kernel
 def uniform_subset(index, marks, n, key):
     """A k-subset of 0..n-1, all subsets equally likely, in no particular order.
 

@@ -65,6 +65,14 @@ class Linear:
         elif sum(own) != 1.0:
             out *= sum(own)
 
+    def value(self, scratch):
+        """The vector itself where this is 1 v and v is of the dtype of `scratch`, else its value, in `scratch`."""
+        (c, v), *rest = self.terms
+        if c == 1.0 and not rest and v.dtype == scratch.dtype:
+            return v
+        self.write(scratch)
+        return scratch
+
     def gather(self, index, scale, out):
         """out[j] = scale * (sum_i c_i v_i)[index[j]], reading only those entries."""
         parts = [part for c, v in self.terms for part in (scale * c, v)]

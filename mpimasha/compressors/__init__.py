@@ -1,20 +1,29 @@
-"""Compressors by name, and from the text NAME[:ARG][,key=value...]."""
+"""Compressors by name, and from the text NAME[:ARG][,key=value...], or two of them as FIRST+SECOND."""
 
+import re
 import typing
 
+from mpimasha.compressors.absmax import AbsMax
+from mpimasha.compressors.composition import Composition
+from mpimasha.compressors.floats import Float
 from mpimasha.compressors.identity import Identity
+from mpimasha.compressors.natural import Natural
 from mpimasha.compressors.permk import PermK
 from mpimasha.compressors.qsgd import QSGD
 from mpimasha.compressors.randk import RandK
+from mpimasha.compressors.rank import RankR
+from mpimasha.compressors.sign import Sign
 from mpimasha.compressors.topk import TopK
 from mpimasha.errors import UserError
 from mpimasha.names import fits, kinds, nearest
 
-COMPRESSORS = {c.name: c for c in (Identity, RandK, TopK, PermK, QSGD)}
+COMPRESSORS = {c.name: c for c in (Identity, RandK, TopK, PermK, QSGD, AbsMax, Natural, Sign, RankR, Float)}
 
 
 def parse(text, key="compressor.up"):
-    """The compressor that a text such as "randk:0.05,sampling=uniform" describes.
+    """The compressor that a text such as "randk:0.05,sampling=uniform" or "topk:0.1+absmax:3,nearest" describes.
+
+    A key without a value means true.
 
     Returns
     -------
@@ -24,29 +33,43 @@ def parse(text, key="compressor.up"):
     Raises
     ------
     UserError
-        Unknown name or key, a value that is no number, an argument too many.
+        Unknown name or key, a value that is no number, an argument too many, two parts that do not go together.
     """
-    head, *options = str(text).split(",")
+    what = f"{key} = {text!r}"
+    parts = re.split(r"\+(?!\d)", str(text))  # not the plus of 1e+16
+    if len(parts) > 2:
+        raise UserError(f"{what} has {len(parts)} parts: compose two, a sparsifier and a quantiser")
+    given = [_given(part, what) for part in parts]
+    wires = [options.pop("wire") for _, options in given if "wire" in options]
+    if len(wires) > 1:
+        raise UserError(f"{what} gives wire twice: keep one")
+    try:
+        made = [compressor(**options) for compressor, options in given]
+        return made[0] if len(made) == 1 else Composition(*made), {"wire": wire for wire in wires}
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
+
+
+def _given(part, what):
+    """The class that `part` names and the parameters that it gives."""
+    head, *options = part.split(",")
     name, colon, argument = head.partition(":")
     if name not in COMPRESSORS:
-        raise UserError(f"{key} = {text!r} names no compressor{nearest(name, COMPRESSORS)}")
+        raise UserError(f"{what} names no compressor{nearest(name, COMPRESSORS)}")
     hints = {k: v for k, v in typing.get_type_hints(COMPRESSORS[name].__init__).items() if k != "return"}
     pairs = [(next(iter(hints), None), argument)] if colon else []
-    pairs += [(option, value) for option, _, value in (option.partition("=") for option in options)]
+    for option, equals, value in (option.partition("=") for option in options):
+        pairs.append((option, value if equals or hints.get(option) is not bool else "true"))
     given = {}
     for option, value in pairs:
         if option is None:
-            raise UserError(f"{key} = {text!r}: {name} takes no argument, write {name!r}")
+            raise UserError(f"{what}: {name} takes no argument, write {name!r}")
         if option not in (*hints, "wire"):
-            raise UserError(f"{key} = {text!r} has the unknown key {option!r}{nearest(option, [*hints, 'wire'])}")
+            raise UserError(f"{what} has the unknown key {option!r}{nearest(option, [*hints, 'wire'])}")
         if option in given:
-            raise UserError(f"{key} = {text!r} gives {option} twice: keep one")
-        given[option] = _value(value, hints.get(option, str), f"{key} = {text!r}: {option}")
-    other = {"wire": given.pop("wire")} if "wire" in given else {}
-    try:
-        return COMPRESSORS[name](**given), other
-    except UserError as error:
-        raise UserError(f"{key} = {text!r}: {error}") from None
+            raise UserError(f"{what} gives {option} twice: keep one")
+        given[option] = _value(value, hints.get(option, str), f"{what}: {option}")
+    return COMPRESSORS[name], given
 
 
 def _value(text, kind, what):

@@ -40,6 +40,11 @@ class Compressor:
     additive : bool
         The arrays "values" of all workers' messages stand for the same coordinates and may be added before they
         are decoded.
+    sparsifier : bool
+        Keeps some coordinates, times `gain`, and so may be the first part of a `Composition`; it then has
+        ``counts``, ``index_fields``, ``choose`` and ``chosen``.
+    gain : float
+        Of a sparsifier that is unbiased.
     """
 
     name = None
@@ -47,6 +52,8 @@ class Compressor:
     contractive = False
     dependence = INDEPENDENT
     additive = False
+    sparsifier = False
+    gain = 1.0
     q = None
     contraction = None
 
@@ -71,6 +78,27 @@ class Compressor:
     def decode(self, message, worker, k, scale, out):
         """out += scale * (the vector that the message of `worker` stands for)."""
         raise NotImplementedError(f"compressor {self.name} cannot decode")
+
+    @property
+    def counts(self):
+        """Of a sparsifier: {how many coordinates a message keeps: in how many of the sum of all cases}."""
+        return {self.count: 1}
+
+    @property
+    def mean_count(self):
+        return sum(count * cases for count, cases in self.counts.items()) / sum(self.counts.values())
+
+    def index_fields(self):
+        """Of a sparsifier: {"index": (dtype, count)} if the indices travel, all `index_bits` wide."""
+        return {}
+
+    def choose(self, x, message, worker, k):
+        """Of a sparsifier: the index of the coordinates of `x` to keep, written to `message` if it travels."""
+        raise NotImplementedError(f"compressor {self.name} cannot choose coordinates")
+
+    def chosen(self, message, worker, k):
+        """Of a sparsifier: the index of the coordinates that `message` keeps."""
+        raise NotImplementedError(f"compressor {self.name} cannot say which coordinates were kept")
 
     @property
     def value_bits(self):

@@ -19,9 +19,10 @@ class PermK(Compressor):
     name = "permk"
     unbiased = True
     dependence = PARTITION
+    sparsifier = True
 
     def prepare(self):
-        self.q = float(self.workers)
+        self.q = self.gain = float(self.workers)
         self._perm = np.zeros(self.n, self.index_dtype)
         self._drawn = None
 
@@ -31,6 +32,17 @@ class PermK(Compressor):
 
     def fields(self):
         return {"values": (self.wire, -(-self.n // self.workers))}
+
+    @property
+    def counts(self):
+        fewer, rest = divmod(self.n, self.workers)
+        return {fewer + 1: rest, fewer: self.workers - rest} if rest else {fewer: self.workers}
+
+    def choose(self, x, message, worker, k):
+        return self._owned(worker, k)
+
+    def chosen(self, message, worker, k):
+        return self._owned(worker, k)
 
     def _owned(self, worker, k):
         """The coordinates of `worker`: perm[j] for j = worker - s mod M."""

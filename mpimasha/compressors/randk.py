@@ -8,6 +8,8 @@ from mpimasha.kernels import sampling, sparse
 from mpimasha.names import check_kinds
 from mpimasha.randomness import COMMON
 
+LINE = 8  # coordinates of a block: a cache line of float64
+
 
 class RandK(Compressor):
     """Keep k of n coordinates, times n/k: E Q(x) = x, E|Q(x)|^2 = n/k |x|^2.
@@ -20,9 +22,10 @@ class RandK(Compressor):
     ----------
     k : float
         A fraction of n below 1, or a count.
-    sampling : {"stratified", "uniform"}
-        One index in each of k strata (rotated at random when k does not divide n), or a
-        uniformly random k-subset.
+    sampling : {"stratified", "uniform", "block"}
+        One index in each of k strata (rotated at random when k does not divide n), a
+        uniformly random k-subset, or whole cache lines of 8 coordinates: ceil(k/8) of the
+        ceil(n/8), one a stratum, with the ratio of these two numbers for n/k.
     indices : bool
         Send the indices too, as a cluster without a shared seed would.
     mask : {"own", "shared"}
@@ -32,11 +35,15 @@ class RandK(Compressor):
 
     name = "randk"
     unbiased = True
+    sparsifier = True
 
     def __init__(self, k: float = 0.05, sampling: str = "stratified", indices: bool = False, mask: str = "own"):
         check_kinds(RandK, "", k=k, sampling=sampling, indices=indices, mask=mask)
-        if sampling not in ("stratified", "uniform"):
-            raise UserError(f"sampling = {sampling!r} of randk: use stratified or uniform")
+        if sampling not in ("stratified", "uniform", "block"):
+            raise UserError(f"sampling = {sampling!r} of randk: use stratified, uniform or block")
+        if sampling == "block" and indices:
+            raise UserError("indices = true of randk cannot be had with sampling = block, whose blocks follow from the "
+                            "seed: leave one of them out")
         check_kept(k, self.name)
         if mask not in ("own", "shared"):
             raise UserError(f"mask = {mask!r} of randk: use own or shared")
@@ -49,34 +56,59 @@ class RandK(Compressor):
 
     def prepare(self):
         self.count = kept(self.k, self.n, self.name)
-        self.q = self.n / self.count
+        self.q = self.gain = self.n / self.count
+        if self.sampling == "block":
+            self._lines = -(-self.n // LINE)
+            self._drawn = np.zeros(-(-self.count // LINE), self.index_dtype)
+            self.count = min(self._drawn.size * LINE, self.n)
+            self.q = self.gain = self._lines / self._drawn.size
         self._index = np.zeros(self.count, self.index_dtype)
         self._marks = np.zeros(self.n if self.sampling == "uniform" else 0, np.uint8)
 
     @property
+    def counts(self):
+        missing = -self.n % LINE if self.sampling == "block" else 0  # of the last line, which may be shorter
+        if not missing or self.count == self.n:
+            return {self.count: 1}
+        return {self.count: self._lines - self._drawn.size, self.count - missing: self._drawn.size}
+
+    @property
     def bits(self):
-        return self.count * (self.value_bits + (self.index_bits if self.indices else 0))
+        return self.mean_count * (self.value_bits + (self.index_bits if self.indices else 0))
 
     def fields(self):
-        index = {"index": (self.index_dtype, self.count)} if self.indices else {}
-        return {"values": (self.wire, self.count), **index}
+        return {"values": (self.wire, self.count), **self.index_fields()}
+
+    def index_fields(self):
+        return {"index": (self.index_dtype, self.count)} if self.indices else {}
 
     def _draw(self, worker, k, index):
         key = self.stream(COMMON if self.additive else worker, k)
         if self.sampling == "stratified":
             sampling.stratified(index, self.n, key)
-        else:
+        elif self.sampling == "uniform":
             sampling.uniform_subset(index, self._marks, self.n, key)
+        else:
+            sampling.stratified(self._drawn, self._lines, key)
+            index = index[:sampling.expand(index, self._drawn, LINE, self.n)]
         return index
 
+    def choose(self, x, message, worker, k):
+        return self._draw(worker, k, message.index if self.indices else self._index)
+
+    def chosen(self, message, worker, k):
+        return message.index if self.indices else self._draw(worker, k, self._index)
+
     def encode(self, x, message, worker, k):
-        index = self._draw(worker, k, message.index if self.indices else self._index)
-        x.gather(index, self.n / self.count, message.values)
+        index = self.choose(x, message, worker, k)
+        x.gather(index, self.gain, message.values[:len(index)])
+        message.values[len(index):] = 0
 
     def decode(self, message, worker, k, scale, out):
-        index = message.index if self.indices else self._draw(worker, k, self._index)
-        sparse.scatter_add(out, index, message.values, scale)
+        index = self.chosen(message, worker, k)
+        sparse.scatter_add(out, index, message.values[:len(index)], scale)
 
     def __str__(self):
-        extra = (",sampling=uniform" if self.sampling == "uniform" else "") + (",indices=true" if self.indices else "")
-        return f"randk:{self.k}{extra}{',mask=shared' if self.additive else ''}"
+        options = {"sampling": self.sampling, "indices": str(self.indices).lower(), "mask": self.mask}
+        usual = {"sampling": "stratified", "indices": "false", "mask": "own"}
+        return f"randk:{self.k}" + "".join(f",{key}={value}" for key, value in options.items() if value != usual[key])

@@ -20,6 +20,7 @@ class TopK(Compressor):
 
     name = "topk"
     contractive = True
+    sparsifier = True
 
     def __init__(self, k: float = 0.05):
         check_kinds(TopK, "", k=k)
@@ -36,15 +37,28 @@ class TopK(Compressor):
         return self.count * (self.value_bits + self.index_bits)
 
     def fields(self):
-        return {"values": (self.wire, self.count), "index": (self.index_dtype, self.count)}
+        return {"values": (self.wire, self.count), **self.index_fields()}
+
+    def index_fields(self):
+        return {"index": (self.index_dtype, self.count)}
+
+    def choose(self, x, message, worker, k):
+        self._select(x, message)
+        return message.index
+
+    def chosen(self, message, worker, k):
+        return message.index
 
     def encode(self, x, message, worker, k):
-        dense = self._evaluated(x)
-        topk(dense, message.index, self._scratch(self._keys, np.dtype(f"u{dense.itemsize}")))
-        Linear.of(dense).gather(message.index, 1.0, message.values)
+        self._select(x, message).gather(message.index, 1.0, message.values)
 
     def decode(self, message, worker, k, scale, out):
         sparse.scatter_add(out, message.index, message.values, scale)
+
+    def _select(self, x, message):
+        dense = self._evaluated(x)
+        topk(dense, message.index, self._scratch(self._keys, np.dtype(f"u{dense.itemsize}")))
+        return Linear.of(dense)
 
     def _evaluated(self, x):
         if len(x.terms) == 1 and x.terms[0][0] == 1.0:

@@ -1,0 +1,49 @@
+"""bfloat16: the upper half of a float32, rounded from float64 once, to nearest even."""
+
+import numpy as np
+
+from ._jit import kernel
+
+MAGNITUDE, INFINITY = np.uint64(2**63 - 1), np.uint64(0x7FF << 52)
+SMALLEST = np.uint64((1023 - 126) << 52)  # 2^-126, the smallest normal number
+HALF = np.uint64(2**44 - 1)
+S63, S45, S16, S15, ONE = (np.uint64(s) for s in (63, 45, 16, 15, 1))
+REBIAS = np.int64((1023 - 127) << 7)
+OVERFLOW, NAN = np.int64(0x7F80), np.int64(0x7FC0)
+
+
+@kernel
+def round_bfloat16(codes, x):
+    """codes[i] = the bits of x[i] as bfloat16; subnormal results are rounded like all others.
+
+    Parameters
+    ----------
+    codes : (n,) uint16
+        Written.
+    x : (n,) float64
+    """
+    for i in range(x.size):
+        bits = np.float64(x[i]).view(np.uint64)
+        magnitude = bits & MAGNITUDE
+        code = np.int64((magnitude + HALF + (magnitude >> S45 & ONE)) >> S45) - REBIAS
+        if magnitude < SMALLEST:
+            code = np.int64(np.rint(np.uint64(magnitude).view(np.float64) * 2.0**133))
+        code = min(code, OVERFLOW)
+        if magnitude > INFINITY:
+            code = NAN
+        codes[i] = np.uint16(np.uint64(code) | bits >> S63 << S15)
+
+
+@kernel
+def add_bfloat16(out, codes, scale):
+    """out[i] += scale * (the number with the bits codes[i]).
+
+    Parameters
+    ----------
+    out : (n,) float32 or float64
+    codes : (n,) uint16
+    scale : float
+    """
+    scale = np.float64(scale)
+    for i in range(out.size):
+        out[i] += scale * np.float64(np.uint32(np.uint64(codes[i]) << S16).view(np.float32))
