@@ -164,8 +164,8 @@ def test_a_run_without_any_limit():
     "randk:0.05,wire=float16", "randk:0.05,wire=", "randk:0.05,wire=float32,wire=float64", "randk;5", "RANDK", "topk",
     "topk:0",
     "qsgd:1e9", "qsgd:0", "qsgd:2.5", "qsgd:nan", "qsgd:inf", "qsgd:true", "qsgd:4,bucket=nan", "qsgd:4,bucket=inf",
-    "qsgd:4,bucket=-1", "qsgd:4,bucket=2.5", "qsgd:4,bucket=word", "permk:3", "identity:2", "absmax:3", "a\nb",
-    "randk:0.05,a\nb=1"])
+    "qsgd:4,bucket=-1", "qsgd:4,bucket=2.5", "qsgd:4,bucket=word", "permk:3", "identity:2", "maxabs:3", "a\nb",
+    "randk:0.05,a\nb=1", "natural:3", "absmax:0", "absmax:1,nearest", "sign", "natural+randk", "randk+", "rank:999"])
 def test_a_compressor_that_does_not_exist_or_does_not_fit(text):
     refused("run", "bilinear", "--compressor", text, words=["compressor.up" if "float16" not in text else "wire"])
 
