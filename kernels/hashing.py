@@ -101,6 +101,9 @@ def normals(out, key):
     """out[i] = normal(key, i)."""
     for i in range(out.size):
         out[i] = normal(key, i)
+
+
+@kernel
 def dither(draws, start, count, key):
     """draws[:count] = uniform 32-bit words for the coordinates from `start` on, two from each 64-bit word.
 

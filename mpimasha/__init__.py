@@ -20,6 +20,7 @@ _PUBLIC = {  # public name -> module of the package that defines it
     "MatrixGame": "problems.matrix_game", "Box": "proximal", "Balls": "proximal", "Simplex": "proximal",
     "L1": "proximal", "Product": "proximal",
     "GroupDRO": "problems.group_dro", "PolicyEvaluation": "problems.policy_evaluation",
+    "SparseBilinear": "problems.sparse_bilinear",
     "Method": "methods.base", "Extragradient": "methods.extragradient", "Optimistic": "methods.optimistic",
     "Masha1": "methods.masha1", "Masha2": "methods.masha2",
     "Compressor": "compressors.base", "Identity": "compressors.identity", "RandK": "compressors.randk",

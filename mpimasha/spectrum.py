@@ -14,7 +14,7 @@ from mpimasha.kernels.hashing import normals
 from mpimasha.kernels.updates import combine1, combine2, dot, squared_norm, update2
 
 SAFETY = 1.05  # estimates lie inside the spectrum
-_FEWEST = 10  # steps before a small residual is believed: a start nearly orthogonal to the wanted vector has one too
+_FEWEST = 30  # steps before a small residual is believed: a start nearly orthogonal to the wanted vector has one too
 
 
 # -- constants -------------------------------------------------------------------------
@@ -162,7 +162,7 @@ def largest(apply, n, key, tol=0.01, steps=200, agree=bool):
     key : uint64
         Of the start vector.
     tol : float
-        Stop when the residual is at most `tol` times the Ritz value, not before step 10.
+        Stop when the residual is at most `tol` times the Ritz value, not before step 30 (or n).
     steps : int
         Stop at the latest after so many calls of `apply`.
     agree : callable

@@ -5,5 +5,6 @@ from mpimasha.problems.group_dro import GroupDRO
 from mpimasha.problems.matrix_game import MatrixGame
 from mpimasha.problems.policy_evaluation import PolicyEvaluation
 from mpimasha.problems.robust_regression import RobustRegression
+from mpimasha.problems.sparse_bilinear import SparseBilinear
 
-PROBLEMS = {p.name: p for p in (Bilinear, RobustRegression, GroupDRO, MatrixGame, PolicyEvaluation)}
+PROBLEMS = {p.name: p for p in (Bilinear, SparseBilinear, RobustRegression, GroupDRO, MatrixGame, PolicyEvaluation)}
