@@ -17,7 +17,14 @@ MBIT = {  # method at the step size (gamma L) and tau of the simulation: Mbit of
     "masha1-randk-indices": (mm.Masha1(mm.RandK(5, indices=True), gamma="0.256/L", tau=0.939), 3.38),
     "masha1-permk": (mm.Masha1(mm.PermK(), gamma="0.348/L", tau=0.9), 3.98),
     "masha1-qsgd": (mm.Masha1(mm.QSGD(4), gamma="0.486/L", tau=0.865), 3.77),
+    "masha1-absmax": (mm.Masha1(mm.AbsMax(1), gamma="0.8/L", tau=0.5, refresh=mm.AbsMax(3, nearest=True)), 0.80),
     "masha2-topk": (mm.Masha2(mm.TopK(5), gamma="0.129/L", tau=0.939), 6.73),
+}
+
+
+MBIT_BOTH_WAYS = {
+    "eg": (MBIT["eg"][0], 15.9),
+    "masha1-qsgd": (mm.Masha1(mm.QSGD(4), gamma="0.404/L", tau=0.865, down=mm.QSGD(4)), 9.1),
 }
 
 
@@ -30,6 +37,22 @@ def test_problem_a_costs_the_bits_of_the_independent_simulation(name):
     result = solved(name)
     assert result.converged
     assert result.uplink_bits_per_worker / 1e6 == pytest.approx(MBIT[name][1], rel=SPREAD)
+
+
+@pytest.mark.parametrize("name", MBIT_BOTH_WAYS)
+def test_problem_a_in_both_directions_costs_the_bits_of_the_independent_simulation(name):
+    method, mbit = MBIT_BOTH_WAYS[name]
+    result = mm.solve(mm.Bilinear(), method, wire="float32", stop=TARGET)
+    assert result.converged
+    assert (result.uplink_bits_per_worker + result.downlink_bits_per_worker) / 1e6 == pytest.approx(mbit, rel=SPREAD)
+
+
+def test_a_compressed_refresh_has_no_floor_on_a_float64_wire():
+    """From 1e-4 to 1e-16 at the rate from 1 to 1e-4."""
+    result = mm.solve(mm.Bilinear(), MBIT["masha1-absmax"][0], stop=mm.Stop(relative_error=1e-16, rounds=10_000))
+    assert result.converged
+    first = next(row["round"] for row in result.rows if row["relative_error"] <= 1e-4)
+    assert result.rounds == pytest.approx(4 * first, rel=0.2)
 
 
 @pytest.mark.ranks(2, 3, limit=120)

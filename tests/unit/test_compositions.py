@@ -127,15 +127,13 @@ def test_binding_shares_no_scratch_and_leaves_the_original_alone():
     np.testing.assert_array_equal(transmitted(one, vector(9), 0, 5), before)
 
 
-class Common(mm.RandK):
-    dependence = COMMON_MASK
-
-
 def test_dependence_is_that_of_the_first_part_and_a_common_mask_is_no_longer_all_there_is():
     assert made("randk+natural").dependence == INDEPENDENT
     assert made("permk+natural").dependence == PARTITION
     assert bound(made("permk+natural"), 9, 4).q == 4 * 9 / 8
-    assert mm.Composition(Common(2), mm.Natural()).dependence == ANY
+    shared = mm.RandK(2, mask="shared")
+    assert shared.dependence == COMMON_MASK and mm.Composition(shared, mm.Natural()).dependence == ANY
+    assert shared.additive and not mm.Composition(shared, mm.Natural()).additive
 
 
 # -- bits ------------------------------------------------------------------------------------------
