@@ -134,6 +134,16 @@ def sum_rows(out, rows, scale):
 
 
 @kernel(reduction=True)
+def squared_distance(x, y):
+    """|x - y|^2, summed in float64."""
+    total = 0.0
+    for i in range(x.size):
+        difference = np.float64(x[i]) - np.float64(y[i])
+        total += difference * difference
+    return total
+
+
+@kernel(reduction=True)
 def squared_norm(x):
     """|x|^2, summed in float64."""
     total = 0.0

@@ -105,10 +105,9 @@ class Collected(_Means):
         mean = np.zeros_like(z)
 
         def apply(v):                                                     # (1/M sum_m J_m'J_m - J'J) v
-            run.exact_mean(Linear.of(_EachWorker(lambda i: parts[i].normal(v))), mean)
+            mean[:] = run.exact_mean(Linear.of(_EachWorker(lambda i: parts[i].normal(v))))
             w = whole.normal(v)
-            w *= -1
-            w += mean
+            np.subtract(mean, w, out=w)
             return w
         return spectrum.rms(apply, len(z), self._key(COMMON, 1), agree=self._agree)
 

@@ -3,6 +3,8 @@
 import numpy as np
 
 from mpimasha.errors import UserError
+from mpimasha.kernels.updates import squared_distance
+from mpimasha.linear import Linear
 
 
 def check_targets(problem, targets, solvable):
@@ -43,9 +45,9 @@ class Measure:
         self.run, self.reference = run, reference
         problem = run.problem
         z0 = problem.start()
-        self._z0, self._F = z0, np.zeros(problem.n, problem.dtype)
+        self._z0 = z0
         self._size = 1.0 + float(z0 @ z0)
-        self._error0 = float(np.sum((z0 - reference)**2)) if reference is not None else None
+        self._error0 = squared_distance(z0, reference) if reference is not None else None
         self._residual0 = None
         self._residual0 = self._residual(z0)
 
@@ -60,7 +62,7 @@ class Measure:
                "uplink_bits": ledger.uplink_bits, "downlink_bits": ledger.downlink_bits,
                "wire_bytes": run.comm.sent["rounds"], "exchanges": ledger.exchanges,
                "operator_calls": ledger.operator_calls / len(run.fleet.owned), "seconds": seconds,
-               "distance": float(np.sum((z - self._z0)**2)) / self._size}
+               "distance": squared_distance(z, self._z0) / self._size}
         if full or "residual" in targets:
             row["residual"] = self._residual(z)
         if (full or "gap" in targets) and run.comm.rank == 0:
@@ -72,12 +74,12 @@ class Measure:
     def _relative_error(self, z):
         if self.reference is None:
             return None
-        return float(np.sum((z - self.reference)**2)) / (self._error0 or 1.0)
+        return squared_distance(z, self.reference) / (self._error0 or 1.0)
 
     def _residual(self, z):
         """r(z)/r(z0), r(z) = L |z - prox_{h/L}(z - F(z)/L)|, which is |F(z)| for h = 0."""
-        run, F = self.run, self._F
-        run.operator(z, F)
+        run = self.run
+        F = run.exact_mean(run.fleet.F(Linear.of(z)))
         if not run.problem.prox.is_zero:
             L = run.constants.known("L") or 1 / run.method.gamma
             moved = z - F / L

@@ -98,3 +98,13 @@ def test_summing_rows_in_float32_would_be_noticed():
     out = np.empty(1, np.float32)
     updates.sum_rows(out, rows, 1.0)
     assert out[0] == 1.0
+
+
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_squared_norm_and_distance_are_summed_in_float64(dtype, n):
+    x, y = vectors(2, n, dtype)
+    x[:1] += dtype(1e4)
+    wide = x.astype(np.float64), y.astype(np.float64)
+    assert updates.squared_norm(x) == pytest.approx(np.sum(wide[0]**2), rel=1e-13)
+    assert updates.squared_distance(x, y) == pytest.approx(np.sum((wide[0] - wide[1])**2), rel=1e-13)
