@@ -3,9 +3,10 @@
 import faulthandler
 import os
 import sys
+from contextlib import nullcontext
 
-from mpimasha import environment, launch, postbox
-from mpimasha.errors import UserError
+from mpimasha import environment, launch, patience, postbox
+from mpimasha.errors import LaunchError, UserError
 
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # 128 + signal, as shells have it
 
@@ -39,8 +40,9 @@ def _show_progress_and_crashes():
 def _code(argv):
     try:
         if (environment.launched_ranks() or 1) > 1:
-            comm = launch.world()  # before all else: who fails before MPI starts leaves the others waiting in it
-            return launch.guard(lambda: _as_rank(argv, comm), comm)
+            with patience.of_a_rank() if _to_the_doctor(argv) else nullcontext():
+                comm = _world(argv)  # before all else: who fails before MPI starts leaves the others waiting in it
+                return launch.guard(lambda: _as_rank(argv, comm), comm)
         return _as_process(argv)
     except SystemExit as end:  # --help, --version
         return end.code or 0
@@ -50,13 +52,33 @@ def _code(argv):
         return 2
 
 
+def _to_the_doctor(argv):
+    return argv[:1] == ["doctor"]
+
+
+def _world(argv):
+    """MPI's communicator; None where ranks were started wrongly and the doctor is asked why."""
+    try:
+        return launch.world()
+    except LaunchError:
+        if not _to_the_doctor(argv):
+            raise
+        return None
+
+
 def _as_process(argv):
     from mpimasha import cli  # NumPy and Numba come with it: after `prepare`
 
     options = cli.parse(argv)
     if options.ranks not in (None, 1):
         cli.validate(options, options.ranks)
-        return launch.spawn(options.ranks, argv, options.launcher)
+        if not _to_the_doctor(argv):
+            return launch.spawn(options.ranks, argv, options.launcher)
+        try:
+            with patience.with_a_launcher():
+                return launch.spawn(options.ranks, argv, options.launcher)
+        except LaunchError:
+            pass  # a finding: this process examines itself, and reports it
     comm = launch.world()
     return launch.guard(lambda: cli.execute(options, comm), comm)
 

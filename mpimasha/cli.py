@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import mpimasha
-from mpimasha import config, observers, plotting, results, tables
+from mpimasha import config, doctor, observers, plotting, results, tables
 from mpimasha.communicator import Communicator
 from mpimasha.compressors import COMPRESSORS
 from mpimasha.errors import UserError
@@ -36,11 +36,15 @@ def parse(argv):
     """The options of a command line; raises UserError where argparse would exit."""
     parser = _Parser(prog="mpimasha", description="Distributed variational inequalities with compressed communication.")
     parser.add_argument("--version", action="version", version=f"mpimasha {mpimasha.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,compare,list}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,compare,doctor,list}")
     run = commands.add_parser("run", help="solve one problem by one method")
     run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
     compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
     compare.add_argument("experiment", metavar="EXPERIMENT.toml")
+    examine = commands.add_parser("doctor", help="whether installation, machine and launch will work")
+    examine.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", nargs="?", help="what it would need")
+    for command in (run, compare, examine):
+        _add_experiment_options(command)
     for command in (run, compare):
         _add_run_options(command)
     listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
@@ -49,7 +53,7 @@ def parse(argv):
     return parser.parse_args(argv)
 
 
-def _add_run_options(command):
+def _add_experiment_options(command):
     add = command.add_argument
     add("-n", dest="ranks", type=int, metavar="N", help="start N ranks with the launcher of the loaded MPI")
     add("--launcher", metavar="COMMAND", help="another launcher, as in 'mpiexec -bind-to core'")
@@ -61,8 +65,12 @@ def _add_run_options(command):
     add("--transport", metavar="T", help="transport.name")
     add("--seed", type=int, help="of every random stream of the run")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="any key of the file, dotted")
-    add("--out", metavar="DIR", help="the run's folder (default runs/...)")
     add("--json", action="store_true", help="end with one line of JSON on standard output")
+
+
+def _add_run_options(command):
+    add = command.add_argument
+    add("--out", metavar="DIR", help="the run's folder (default runs/...)")
     add("-v", "--verbose", action="store_true")
     add("-q", "--quiet", action="store_true")
 
@@ -85,6 +93,8 @@ def execute(options, comm):
             sys.stdout.write(listing(options.what))
         return DONE
     prepared = comm.together(lambda: _prepared(options, comm.size))
+    if options.command == "doctor":
+        return doctor.examine(options, prepared, comm)
     return (_run if options.command == "run" else _compare)(options, prepared, comm)
 
 
@@ -103,7 +113,8 @@ def _prepared(options, ranks):
             raise UserError(f"{ranks} ranks for workers = {problem.workers}: use at most as many ranks as workers")
         _check_fit(experiment, problem, method)
         pairs.append((experiment, problem))
-    results.check_folder(results.default_folder("new") if options.out is None else options.out)
+    if options.command != "doctor":
+        results.check_folder(results.default_folder("new") if options.out is None else options.out)
     return pairs
 
 
@@ -120,15 +131,19 @@ def _check_fit(experiment, problem, method):
 
 
 def _experiments(options):
-    document = _document(options)
     wishes = [(key, getattr(options, short)) for short, key in _SHORT.items() if getattr(options, short) is not None]
+    if options.experiment is None:
+        if wishes or options.settings:
+            raise UserError("the options given describe an experiment: name its file or its problem too")
+        return []
+    document = _document(options)
     for setting in options.settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise UserError(f"--set {setting} has no value: write --set KEY=VALUE, as in --set stop.rounds=100")
         wishes.append((key, config.scalar(value)))
     config.override_all(document, wishes)
-    if options.command == "compare":
+    if options.command == "compare" or (options.command == "doctor" and "compare" in document):
         return config.comparison(document)
     document.pop("compare", None)
     return [config.experiment(document)]

@@ -28,13 +28,22 @@ def find_launcher():
         If there is no MPI, or none of the launchers found is its own.
     """
     library = _library()
-    mark = next((mark for name, mark in _FAMILIES if name in library), None)
-    if mark is None:
+    if _mark(library) is None:
         raise LaunchError(f"-n does not know the launcher of {name_of(library)}: name it with --launcher")
     for path in _candidates():
-        if re.search(mark, version(path)):
+        if belongs(path, library):
             return path
     raise LaunchError(f"no mpiexec of {name_of(library)} was found: put it on PATH or name it with --launcher")
+
+
+def belongs(path, library):
+    """Whether the launcher at `path` is that of `library`; None for a library of no family we know."""
+    mark = _mark(library)
+    return mark and re.search(mark, version(path)) is not None
+
+
+def _mark(library):
+    return next((mark for name, mark in _FAMILIES if name in library), None)
 
 
 def _library():

@@ -83,8 +83,8 @@ class Run:
         together = self.comm.together
         problem.load(self.comm)
         self.fleet = together(lambda: Fleet(problem, self.comm, seed, self.ledger))
-        self._exact = Channel(Identity(), Plain(), "uplink", fleet=self.fleet, comm=self.comm, ledger=self.ledger,
-                              wire=problem.dtype, seed=seed)
+        self._exact = together(lambda: Channel(Identity(), Plain(), "uplink", fleet=self.fleet, comm=self.comm,
+                                               ledger=self.ledger, wire=problem.dtype, seed=seed))
         self.constants = Collected(self)
         self.method = copy.deepcopy(method)
         together(lambda: self.method.bind(problem, self.fleet, self._channels(self.fleet, self.comm, transport)))

@@ -87,6 +87,11 @@ class Method:
         """Round k = 0, 1, ...: one pass of the algorithm's loop body."""
         raise NotImplementedError(f"method {self.name} has no step")
 
+    @property
+    def exchanges(self):
+        """[(channel, how often it is used in a round, expected)]."""
+        return [(self.up, 1.0)]
+
     # -- results ---------------------------------------------------------------------------
 
     @property

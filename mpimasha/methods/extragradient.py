@@ -27,6 +27,10 @@ class Extragradient(Method):
         slack = 1 - (self.gamma * constants.L)**2
         return 1 - min(self.gamma * constants.mu, slack / 2) if slack > 0 else None
 
+    @property
+    def exchanges(self):
+        return [(self.up, 2.0)]
+
     def step(self, k):
         gamma, prox, F = self.gamma, self.prox, self.fleet.F
         Fz = self.up.mean(F(self.z), 2 * k)

@@ -85,6 +85,10 @@ class Masha1(Method):
         if self.refresh_compressor is not None:
             self.refresh = channel(self.refresh_compressor, Contracted(), "refresh")
 
+    @property
+    def exchanges(self):
+        return [(self.up, 1.0), (self.refresh or self.dense, 1 - self.tau)]
+
     # -- theory ------------------------------------------------------------------------
 
     @property

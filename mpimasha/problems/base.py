@@ -46,6 +46,10 @@ class Problem:
             raised by `Communicator.together`, on all ranks.
         """
 
+    def footprint(self, owned):
+        """The most bytes of data that the rank with the workers `owned` holds at once; None where it is not known."""
+        return None
+
     def operator(self, worker):
         """F_m as a function ``F_m(z, out)`` of arrays of shape (n,), out = F_m(z)."""
         raise NotImplementedError(f"problem {self.name} has no operator")

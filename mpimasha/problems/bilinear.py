@@ -77,6 +77,10 @@ class Bilinear(Problem):
         N, da, db = self._deviation(worker)
         return A + self.heterogeneity * N, a + da, b + db
 
+    def footprint(self, owned):
+        # A and every A_m, besides what it takes to make and measure one, or to solve for z*.
+        return 8 * self.dim**2 * (1 + len(owned) + (12 if 0 in owned else 6))
+
     def operator(self, worker):
         A, a, b = self.data(worker)
         lam = self.mu

@@ -99,6 +99,9 @@ class RobustRegression(Problem):
         rows = block(worker, self.workers, len(self.y))
         return self.X[rows.start:rows.stop], self.y[rows.start:rows.stop]
 
+    def footprint(self, owned):
+        return self.X.nbytes + self.y.nbytes  # every rank reads all
+
     def operator(self, worker):
         X, y = self.shard(worker)
         return self._operator(X, y, self.workers / len(self.y))

@@ -21,6 +21,9 @@ class Allgather(Transport):
         self._send = byte_buffer(self._inbox.counts[mine])
         self.outbox = lay_out(self._send, fields, len(self.blocks[mine]))
 
+    def traffic(self):
+        return 1, self._send.nbytes, sum(self._inbox.counts)
+
     def collect(self, k, scale, out):
         started, inbox = perf_counter(), self._inbox
         self.comm.allgather_bytes(self._send, inbox.buffer, inbox.counts, inbox.displacements)

@@ -34,6 +34,10 @@ class Transport:
         """Allocate the buffers and lay out the messages."""
         raise NotImplementedError(f"transport {self.name} has no plan")
 
+    def traffic(self):
+        """(collectives, bytes this rank sends, bytes it receives) of one exchange; None where it is not known."""
+        return None
+
     def mean(self, k, memory, out):
         """Send the outbox; out = the mean over the workers as the server, with their `memory`, sends it down."""
         self.collect(k, memory.scale / self.workers, out)

@@ -57,6 +57,9 @@ class Dense(Aligned):
         self._counts = [int(w) * v for w in widths]
         self._displacements = [int(b) * v for b in bounds[:-1]]
 
+    def traffic(self):
+        return 2, self._send.nbytes + self._mean.nbytes, self._slices.nbytes + self._total.values.nbytes
+
     def sum_up(self, scale, total):
         """total = scale * sum of the values of all workers."""
         if self._plan is not None:
@@ -76,6 +79,9 @@ class Allreduce(Aligned):
 
     def plan_sum(self, rows, length, wire):
         pass
+
+    def traffic(self):
+        return 1, self._total.values.nbytes, self._total.values.nbytes
 
     def sum_up(self, scale, total):
         sum_rows(total, self._send, scale)

@@ -30,6 +30,11 @@ class Star(Transport):
         self._broadcast = byte_buffer(message_bytes(self._sender.fields()))
         self._reply, = lay_out(self._broadcast, self._sender.fields(), 1)
 
+    def traffic(self):
+        if self.comm.rank == 0:
+            return 2, self._send.nbytes + self._broadcast.nbytes, sum(self._sizes)
+        return 2, self._send.nbytes, self._broadcast.nbytes
+
     def collect(self, k, scale, out):
         started, inbox = perf_counter(), self._inbox
         self.comm.gather_bytes(self._send, inbox.buffer, inbox.counts, inbox.displacements)
