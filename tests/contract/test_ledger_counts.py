@@ -36,6 +36,11 @@ MESSAGES = {  # method: model bits of one message of a round, v of a value given
     "masha1-previous": (mm.Masha1(mm.RandK(3), gamma=0.05, tau=0.7, reference="previous"), lambda v: 3 * v),
     "masha2-topk": (mm.Masha2(mm.TopK(4), gamma=0.05, tau=0.7), lambda v: 4 * (v + INDEX)),
     "masha2-randk": (mm.Masha2(mm.RandK(4), gamma=0.05, tau=0.7), lambda v: 4 * v),
+    "masha1-absmax": (mm.Masha1(mm.AbsMax(3, bucket=10), gamma=0.02, tau=0.7), lambda v: 3 * v + 32 * math.ceil(N / 11)),
+    "masha1-permk-natural": (mm.Masha1(mm.Composition(mm.PermK(), mm.Natural()), gamma=0.05, tau=0.7),
+                             lambda v: {32: 9, 64: 12}[v] * N / M),
+    "masha2-topk-sign": (mm.Masha2(mm.Composition(mm.TopK(4), mm.Sign()), gamma=0.05, tau=0.7),
+                         lambda v: 4 * INDEX + v + 4),
     "masha2-qsgd": (mm.Masha2(mm.QSGD(3), gamma=0.02, tau=0.7), lambda v: v + N * (1 + 2)),
 }
 

@@ -66,6 +66,17 @@ CASES = {
     "masha2 topk, previous": (regression, mm.Masha2(mm.TopK(3), gamma=0.05, tau=0.8, reference="previous"), "float64"),
     "masha2 randk": (bilinear, mm.Masha2(mm.RandK(5), gamma=0.05, tau=0.8), "float64"),
     "masha2 permk": (bilinear, mm.Masha2(mm.PermK(), gamma=0.05, tau=0.8), "float32"),
+    "masha1 randk of blocks": (bilinear, mm.Masha1(mm.RandK(9, "block"), gamma=0.1), "float32"),
+    "masha1 absmax in buckets": (bilinear, mm.Masha1(mm.AbsMax(2, bucket=5), gamma=0.1, tau=0.8), "float32"),
+    "masha1 permk and natural":
+        (bilinear, mm.Masha1(mm.Composition(mm.PermK(), mm.Natural()), gamma=0.1, tau=0.8), "float32"),
+    "masha2 natural, problem in float32":
+        (lambda: Single(dim=5, kappa=4.0, workers=6), mm.Masha2(mm.Natural()), "float64"),
+    "masha2 rank": (bilinear, mm.Masha2(mm.RankR(2), gamma=0.05, tau=0.8), "float32"),
+    "masha2 topk and absmax":
+        (bilinear, mm.Masha2(mm.Composition(mm.TopK(5), mm.AbsMax(3, nearest=True)), gamma=0.05, tau=0.8), "float32"),
+    "masha2 sign": (bilinear, mm.Masha2(mm.Sign(), gamma=0.05, tau=0.8), "float64"),
+    "masha2 float": (lambda: Single(dim=5, kappa=4.0, workers=5), mm.Masha2(mm.Float(16)), "float32"),
     "masha2 qsgd": (bilinear, mm.Masha2(mm.QSGD(2), gamma=0.05, tau=0.8), "float32"),
     "masha1 both ways": (bilinear, mm.Masha1(mm.QSGD(4), gamma=0.1, tau=0.8, down=mm.QSGD(3)), "float32"),
     "masha1 both ways by star":
