@@ -4,7 +4,7 @@ import numpy as np
 
 from ._jit import kernel
 from .hashing import dither, fraction
-from .packing import WORDS, pack_digits, unpack_digits
+from .packing import pack_digits, unpack_digits
 from .quantize import _store_rounded_up
 
 MAGNITUDE = np.uint64(2**63 - 1)
@@ -21,7 +21,7 @@ def absmax_encode(x, scales, words, draws, digits, levels, per_word, bucket, nea
         Written: max |x_i| of each bucket, rounded up. Not finite where x is not, or where it overflows.
     words : (ceil(n / per_word),) uint32
         Written, see `packing.pack_digits`.
-    draws, digits : (WORDS * per_word,) uint32
+    draws, digits : (packing.WORDS * per_word,) uint32
         Scratch.
     levels : int
         S, from 1 to 2^15 - 1.
@@ -58,7 +58,7 @@ def absmax_decode_add(out, scales, words, digits, rest, levels, per_word, bucket
     out : (n,) float32 or float64
     scales, words, levels, per_word, bucket
         As `absmax_encode` wrote and took them.
-    digits, rest : (WORDS * per_word,), (WORDS,) float64
+    digits, rest : (packing.WORDS * per_word,), (packing.WORDS,) float64
         Scratch.
     scale : float
     """
@@ -86,23 +86,18 @@ def _largest(x):
 
 @kernel
 def _random_digits(digits, x, largest, levels, draws):
-    levels, top, divisor = np.float64(levels), 2.0 * levels, _divisor(largest)
+    levels, top = np.float64(levels), 2.0 * levels
     for j in range(x.size):
-        level = x[j] / divisor * levels + levels + fraction(draws[j])
-        digits[j] = np.uint32(np.int32(level if level < top else top))
+        level = x[j] / largest * levels + levels + fraction(draws[j])
+        digits[j] = np.uint32(np.int32(level if level < top else top))  # 0/0 and NaN: any digit will do
 
 
 @kernel
 def _nearest_digits(digits, x, largest, levels):
-    levels, top, divisor = np.float64(levels), 2.0 * levels, _divisor(largest)
+    levels, top = np.float64(levels), 2.0 * levels
     for j in range(x.size):
-        level = x[j] / divisor * levels + levels + 0.5
+        level = x[j] / largest * levels + levels + 0.5
         digits[j] = np.uint32(np.int32(level if level < top else top))
-
-
-@kernel
-def _divisor(largest):
-    return largest if largest > 0.0 else np.inf  # a bucket of zeros, or one whose scale is not a number
 
 
 @kernel

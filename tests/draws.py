@@ -4,6 +4,8 @@ import math
 
 import numba
 import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from mpimasha.compressors.base import message
 from mpimasha.linear import Linear
@@ -11,6 +13,11 @@ from mpimasha.randomness import Stream
 
 ROUNDS = 400 if numba.config.DISABLE_JIT else 2000
 SIGMAS = 5.5
+
+
+def vectors(largest=1e30, smallest=1e-30, most=20):
+    elements = st.one_of(st.just(0.0), st.floats(smallest, largest), st.floats(-largest, -smallest))
+    return hnp.arrays(np.float64, st.integers(1, most), elements=elements)
 
 
 def bound(compressor, n, workers=3, wire=np.float64, seed=0):

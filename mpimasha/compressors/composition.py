@@ -31,8 +31,8 @@ class Composition(Compressor):
 
     def __init__(self, first: Compressor, second: Compressor):
         if not first.sparsifier:
-            raise UserError(f"{first}+{second} begins with {first.name}, which keeps every coordinate: begin with randk, "
-                            f"topk or permk")
+            raise UserError(f"{first}+{second} begins with {first.name}, which keeps every coordinate: begin with "
+                            f"randk, topk or permk")
         if second.sparsifier or isinstance(second, Composition):
             raise UserError(f"{first}+{second} has {second.name} for its second part: use one that compresses values, "
                             f"such as natural or absmax")
@@ -77,7 +77,7 @@ class Composition(Compressor):
         return fields
 
     def _part(self, message, count):
-        """The arrays of the second part's message; the rest of `message` is zero."""
+        """The arrays of the second part's message for `count` values, views of those of `message`."""
         return SimpleNamespace(**{name: getattr(message, name)[:length]
                                   for name, (_, length) in self._layouts.get(count, {}).items()})
 

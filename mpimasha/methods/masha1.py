@@ -70,7 +70,7 @@ class Masha1(Method):
     def accept(self, compressor):
         if not compressor.unbiased:
             raise UserError(f"compressor.up = '{compressor}' is biased and {self.name} needs an unbiased one (randk, "
-                            f"permk, qsgd, identity): use it with masha2")
+                            f"permk, qsgd, absmax, natural, identity): use it with masha2")
 
     def accept_down(self, compressor):
         if not compressor.unbiased:

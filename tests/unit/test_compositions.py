@@ -18,8 +18,9 @@ UNBIASED = [("randk:4+natural", 10, 3), ("randk:4+absmax:2", 10, 3), ("randk:3,s
             ("randk:9,indices=true+absmax:1,bucket=2", 20, 2), ("randk:10,sampling=block+natural", 21, 2),
             ("permk+natural", 7, 3), ("permk+absmax:3", 2, 5), ("permk+identity", 6, 3), ("randk:1+natural", 1, 1)]
 CONTRACTIVE = [("topk:4+natural", 10, 3), ("topk:4+absmax:2", 10, 3), ("topk:4+absmax:2,nearest", 10, 3),
-               ("topk:3+sign", 9, 2), ("topk:3+float:16", 9, 2), ("randk:4+sign", 10, 2), ("permk+absmax:1,nearest", 7, 3),
-               ("permk+sign", 2, 5), ("randk:10,sampling=block+float:16", 21, 2), ("topk:5+qsgd:2", 9, 2)]
+               ("topk:3+sign", 9, 2), ("topk:3+float:16", 9, 2), ("randk:4+sign", 10, 2),
+               ("permk+absmax:1,nearest", 7, 3), ("permk+sign", 2, 5), ("randk:10,sampling=block+float:16", 21, 2),
+               ("topk:5+qsgd:2", 9, 2)]
 
 
 def made(text):
@@ -214,7 +215,8 @@ def test_what_is_not_finite_is_seen_in_a_composition(text, bad):
 FIRST = st.one_of(st.builds(mm.RandK, st.one_of(st.integers(1, 10**9), st.floats(1e-6, 0.999), st.just(1e16)),
                             st.sampled_from(["stratified", "uniform", "block"])),
                   st.builds(mm.TopK, st.one_of(st.integers(1, 10**9), st.floats(1e-6, 0.999))), st.just(mm.PermK()))
-SECOND = st.one_of(st.just(mm.Natural()), st.just(mm.Sign()), st.just(mm.Identity()), st.builds(mm.QSGD, st.integers(1, 99)),
+SECOND = st.one_of(st.just(mm.Natural()), st.just(mm.Sign()), st.just(mm.Identity()),
+                   st.builds(mm.QSGD, st.integers(1, 99)),
                    st.builds(mm.AbsMax, st.integers(1, 99), st.integers(0, 999), st.booleans()))
 
 
@@ -234,7 +236,8 @@ def test_the_wire_may_stand_in_either_part():
 
 
 @pytest.mark.parametrize("text, says", [
-    ("natural+randk:3", "begin with randk"), ("absmax:3+natural", "begin with randk"), ("randk:3+topk:2", "second part"),
+    ("natural+randk:3", "begin with randk"), ("absmax:3+natural", "begin with randk"),
+    ("randk:3+topk:2", "second part"),
     ("randk:3+natural+sign", "3 parts"), ("randk:3,wire=float32+natural,wire=float64", "wire twice"),
     ("randk:3+", "no compressor"), ("+natural", "no compressor"), ("randk:3+naturl", "did you mean 'natural'"),
     ("randk:3+absmax:0", "32767"), ("randk:3+natural:2", "takes no argument")])

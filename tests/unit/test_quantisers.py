@@ -1,29 +1,21 @@
-"""Natural, absmax, sign, rank, float, and blocks of randk: constants, bills, and what crosses the wire."""
+"""Natural, absmax and sign: their constants; and of all quantisers the bills and what crosses the wire."""
 
 import math
-from fractions import Fraction
 
 import numpy as np
 import pytest
-from draws import ROUNDS, bound, buffer_bits, check_below, check_mean, draws, transmitted
+from draws import bound, buffer_bits, check_below, check_mean, draws, transmitted, vectors
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
 from scipy.optimize import minimize
 
 import mpimasha as mm
 from mpimasha.compressors import COMPRESSORS, parse
 from mpimasha.errors import UserError
-from mpimasha.randomness import Stream
 
 WIRES = (np.float32, np.float64)
 SMALLEST = {np.float32: 2.0**-126, np.float64: 2.0**-1022}
 LARGEST_POWER = {np.float32: 2.0**127, np.float64: 2.0**1023}
-
-
-def vectors(largest=1e30, smallest=1e-30, most=20):
-    elements = st.one_of(st.just(0.0), st.floats(smallest, largest), st.floats(-largest, -smallest))
-    return hnp.arrays(np.float64, st.integers(1, most), elements=elements)
 
 
 # -- natural ---------------------------------------------------------------------------------------
@@ -122,8 +114,8 @@ def test_the_constants_of_absmax_are_attained(b, levels):
 
 
 @pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize("text, n", [("absmax:1", 6), ("absmax:3", 9), ("absmax:2,bucket=4", 10), ("absmax:1,bucket=1", 3),
-                                     ("absmax:100", 5), ("absmax:1", 1)])
+@pytest.mark.parametrize("text, n", [("absmax:1", 6), ("absmax:3", 9), ("absmax:2,bucket=4", 10),
+                                     ("absmax:1,bucket=1", 3), ("absmax:100", 5), ("absmax:1", 1)])
 def test_absmax_is_unbiased_and_its_second_moment_is_its_formula(text, n, wire):
     q, x = bound(parse(text)[0], n, wire=wire), np.random.default_rng(n).uniform(0.5, 2.0, n) * (-1) ** np.arange(n)
     samples = draws(q, x)
@@ -169,112 +161,6 @@ def test_the_delta_of_sign_is_attained_by_one_entry():
 def test_the_mean_magnitude_of_the_largest_numbers_is_finite():
     x = np.full(10, -1.7e308)
     np.testing.assert_allclose(transmitted(bound(mm.Sign(), 10), x), x, rtol=1e-14)
-
-
-# -- rank ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("wire", WIRES)
-@settings(deadline=None, max_examples=40)
-@given(x=vectors(largest=1e15, smallest=1e-15, most=30), seed=st.integers(0, 99))
-def test_rank_never_adds_to_the_vector(wire, x, seed):
-    q = bound(mm.RankR(), x.size, wire=wire, seed=seed)
-    assert np.sum((transmitted(q, x, k=seed) - x) ** 2) <= (x @ x) * (1 + 1e-14)
-
-
-@pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize("n, rank, rows, shape", [(100, 1, 0, (10, 10)), (99, 2, 0, (10, 10)), (90, 3, 0, (10, 9)),
-                                                  (60, 2, 5, (5, 12)), (7, 1, 0, (3, 3)), (1, 1, 0, (1, 1))])
-def test_rank_is_a_projection_onto_few_columns_and_almost_the_best(n, rank, rows, shape, wire):
-    q, x = bound(mm.RankR(rank, rows), n, wire=wire), np.random.default_rng(n).standard_normal(n)
-    a, b = shape
-    assert q.bits == rank * (a + b) * 8 * np.dtype(wire).itemsize
-    X = np.append(x, np.zeros(a * b - n)).reshape(a, b)
-    squares = np.linalg.svd(X, compute_uv=False) ** 2
-    best = squares[rank:].sum()
-    losses = []
-    for k in range(20):
-        out = transmitted(q, x, k=k)
-        losses.append(np.sum((out - x) ** 2))
-        C = np.append(out, np.zeros(a * b - n)).reshape(a, b)
-        if n == a * b:  # otherwise the last entries are cut off
-            assert np.linalg.matrix_rank(C, 1e-5 * np.linalg.norm(C)) <= rank
-            assert abs(np.sum(C * (X - C))) <= 1e-6 * (x @ x)
-    if n == a * b:
-        assert min(losses) >= best * (1 - 1e-6)
-    assert np.mean(losses) <= best + 0.3 * squares[:rank].sum()
-
-
-def test_a_matrix_of_that_rank_comes_back():
-    rng = np.random.default_rng(0)
-    x = (rng.standard_normal((6, 2)) @ rng.standard_normal((2, 6))).reshape(-1)
-    np.testing.assert_allclose(transmitted(bound(mm.RankR(2), 36), x), x, atol=1e-13)
-
-
-def test_rank_keeps_no_state_between_messages():
-    rng = np.random.default_rng(0)
-    x, y = rng.standard_normal((2, 50))
-    q, other = bound(mm.RankR(2), 50), bound(mm.RankR(2), 50)
-    transmitted(q, y, 1, 3)
-    np.testing.assert_array_equal(transmitted(q, x, 0, 4), transmitted(other, x, 0, 4))
-
-
-# -- float -----------------------------------------------------------------------------------------
-
-
-def nearest_bfloat16(x):
-    """To nearest, ties to even, in exact arithmetic."""
-    if x == 0:
-        return 0.0
-    unit = Fraction(2) ** (max(math.frexp(abs(x))[1] - 1, -126) - 7)
-    value = round(Fraction(x) / unit) * unit  # Python's round is to even
-    return float(value) if abs(value) <= (2 - 2.0**-7) * 2.0**127 else math.copysign(math.inf, x)
-
-
-@settings(deadline=None, max_examples=200)
-@given(x=st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.floats(-4, 4), st.floats(-1e-37, 1e-37),
-                   st.integers(0, 2**16 - 1).map(lambda m: (1 + m / 2**16) * 2.0**-3)))
-def test_bfloat16_is_rounded_once_to_nearest_even(x):
-    q = bound(mm.Float(16), 2, wire=np.float64)
-    assert transmitted(q, [x, -x]).tolist() == [nearest_bfloat16(x), -nearest_bfloat16(x)]
-
-
-@pytest.mark.parametrize("wire", WIRES)
-@pytest.mark.parametrize("width, u", [(16, 2.0**-8), (32, 2.0**-24)])
-@settings(deadline=None, max_examples=50)
-@given(x=vectors())
-def test_float_contracts_by_the_square_of_the_unit_roundoff(wire, width, u, x):
-    q = bound(mm.Float(width), x.size, wire=wire)
-    assert 1 - 1 / q.contraction == pytest.approx(u**2, rel=0.04)  # 1 - u^2 is rounded to 2^-53
-    out = transmitted(q, x)
-    assert np.sum((out - x) ** 2) <= u**2 * (x @ x)
-    if width == 32:
-        np.testing.assert_array_equal(out, x.astype(np.float32).astype(float))
-
-
-# -- blocks of randk -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("n, k", [(64, 16), (64, 9), (61, 16), (20, 3), (20, 20), (8, 1), (5, 5), (1, 1), (203, 0.1)])
-def test_blocks_are_whole_lines_each_equally_likely_and_the_mean_is_billed(n, k):
-    q = bound(mm.RandK(k, "block"), n, wire=np.float32)
-    lines, drawn = -(-n // 8), -(-(k if k >= 1 else round(k * n)) // 8)
-    assert q.q == lines / drawn and q.count == min(8 * drawn, n)
-    samples = draws(q, np.ones(n), rounds=ROUNDS // 2) != 0
-    for line in np.split(samples, range(8, n, 8), axis=1):
-        assert (line.all(axis=1) | ~line.any(axis=1)).all()
-    check_mean(samples.astype(float), np.full(n, drawn / lines))
-    assert q.bits == pytest.approx(32 * n * drawn / lines, rel=1e-15)
-    check_mean(32.0 * samples.sum(axis=1), q.bits)
-    assert samples.sum(axis=1).max() <= q.count and buffer_bits(q) == 32 * q.count
-
-
-@pytest.mark.parametrize("n, k", [(61, 16), (24, 8)])
-def test_blocks_are_unbiased_with_their_q_attained(n, k):
-    q, x = bound(mm.RandK(k, "block"), n), np.random.default_rng(0).standard_normal(n)
-    samples = draws(q, x)
-    check_mean(samples, x)
-    check_mean((samples**2).sum(axis=1), q.q * (x @ x))
 
 
 # -- all of them -----------------------------------------------------------------------------------
@@ -385,7 +271,8 @@ def test_a_text_gives_the_quantiser_it_describes(text, expected):
 @pytest.mark.parametrize("text, says", [
     ("natural:3", "takes no argument"), ("sign,3", "unknown key"), ("absmax:0", "32767"), ("absmax:32768", "32767"),
     ("absmax:1.5", "wrong type"), ("absmax:1,nearest=2", "wrong type"), ("absmax:1,bucket", "wrong type"),
-    ("absmax:1,bucket=-1", "bucket = -1"), ("float:8", "float:16"), ("rank:0", "at least 1"), ("rank:1,rows=-1", "rows"),
+    ("absmax:1,bucket=-1", "bucket = -1"), ("float:8", "float:16"), ("rank:0", "at least 1"),
+    ("rank:1,rows=-1", "rows"),
     ("absmax:1,nearest,nearest", "twice"), ("randk:9,sampling=block,indices=true", "block"), ("absmx", "absmax"),
     ("randk:9,sampling=line", "block")])
 def test_a_mistake_is_named(text, says):
@@ -394,48 +281,7 @@ def test_a_mistake_is_named(text, says):
     assert "\n" not in str(caught.value) and "compressor.up" in str(caught.value)
 
 
-def test_a_rank_that_the_matrix_cannot_have_is_refused():
-    with pytest.raises(UserError, match="rank up to 3"):
-        mm.RankR(4).bind(7, 2, np.float64, Stream(0, "test"))
-
-
 def test_the_flags_say_which_theory_applies():
-    flags = {name: (made.unbiased, made.contractive) for name, made in ((n, c()) for n, c in COMPRESSORS.items())}
-    assert {n for n, (unbiased, _) in flags.items() if unbiased} == {"identity", "randk", "permk", "qsgd", "absmax",
-                                                                     "natural"}
-    assert {n for n, (_, contractive) in flags.items() if contractive} == {"identity", "topk", "natural", "sign", "rank",
-                                                                           "float"}
-
-
-# -- in a method -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("text", ("natural", "absmax:1", "absmax:3,bucket=5", "randk:0.4,sampling=block", "permk+natural",
-                                  "randk:0.3+natural", "randk:0.3+absmax:3"))
-def test_masha1_converges_with_every_unbiased_one(text):
-    problem = mm.Bilinear(dim=10, kappa=2.0, workers=4)
-    result = mm.solve(problem, mm.Masha1(parse(text)[0]), wire="float32", stop=mm.Stop(relative_error=1e-4, rounds=1500))
-    assert result.relative_error <= 1e-4
-
-
-@pytest.mark.parametrize("text, gamma", [
-    ("natural", "theory"), ("absmax:2", "theory"), ("absmax:3,nearest", "theory"), ("float:16", "theory"),
-    ("sign", "0.2/L"), ("rank:1", "0.2/L"), ("topk:0.3+natural", "theory"), ("topk:0.3+absmax:3,nearest", "theory"),
-    ("randk:0.3+sign", "0.1/L"), ("permk+float:16", "theory"), ("randk:0.4+natural", "theory")])
-def test_masha2_converges_with_every_contractive_one(text, gamma):
-    problem = mm.Bilinear(dim=10, kappa=2.0, workers=4)
-    result = mm.solve(problem, mm.Masha2(parse(text)[0], gamma=gamma), wire="float32",
-                      stop=mm.Stop(relative_error=1e-4, rounds=1500))
-    assert result.relative_error <= 1e-4
-
-
-@pytest.mark.parametrize("text", ("rank:1", "topk:0.5+rank:1"))
-def test_theory_refuses_to_guess_the_step_for_a_rank(text):
-    with pytest.raises(UserError, match="give a number"):
-        mm.solve(mm.Bilinear(dim=10, workers=2), mm.Masha2(parse(text)[0]), stop=mm.Stop(rounds=2))
-
-
-@pytest.mark.parametrize("text", ("sign", "absmax:1,nearest", "rank:1", "float:16", "topk:0.5+natural", "randk:0.5+sign"))
-def test_masha1_refuses_what_is_biased(text):
-    with pytest.raises(UserError, match="biased"):
-        mm.solve(mm.Bilinear(dim=10, workers=2), mm.Masha1(parse(text)[0]), stop=mm.Stop(rounds=2))
+    made = [kind() for kind in COMPRESSORS.values()]
+    assert {c.name for c in made if c.unbiased} == {"identity", "randk", "permk", "qsgd", "absmax", "natural"}
+    assert {c.name for c in made if c.contractive} == {"identity", "topk", "natural", "sign", "rank", "float"}
