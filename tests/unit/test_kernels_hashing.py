@@ -59,6 +59,28 @@ def test_uniform_has_the_moments_of_the_uniform_law():
     assert abs(np.corrcoef(draws[1:], draws[:-1])[0, 1]) < 4 / np.sqrt(count)
 
 
+def test_normal_is_the_scaled_sum_of_the_four_digits_of_the_word():
+    key = hashing.stream_key(5, 1, 2, 3)
+    for counter in range(200):
+        digits = [int(hashing.hash64(key, counter)) >> shift & 0xFFFF for shift in (0, 16, 32, 48)]
+        expected = (sum(digits) - 4 * (2**16 - 1) / 2) / np.sqrt(4 * (2**32 - 1) / 12)
+        assert hashing.normal(key, counter) == pytest.approx(expected, rel=1e-14)
+
+
+def test_normals_have_the_stated_moments_and_fill_any_array():
+    key, count = hashing.stream_key(0, 1, 2, 4), 20000
+    draws = np.empty(count)
+    hashing.normals(draws, key)
+    assert abs(draws.mean()) < 4 / np.sqrt(count)
+    assert abs(draws.var() - 1) < 4 * np.sqrt(1.7 / count)
+    assert abs((draws**4).mean() - 2.7) < 0.2
+    assert np.abs(draws).max() < 3.47
+    assert abs(np.corrcoef(draws[1:], draws[:-1])[0, 1]) < 4 / np.sqrt(count)
+    narrow = np.empty(10, np.float32)
+    hashing.normals(narrow, key)
+    np.testing.assert_array_equal(narrow, draws[:10].astype(np.float32))
+
+
 def test_flipping_one_bit_of_the_counter_flips_half_of_the_word():
     key = hashing.stream_key(0, 0, 0, 0)
     flips = [

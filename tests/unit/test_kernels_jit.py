@@ -17,7 +17,7 @@ compiled_only = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs
 NUMBERS = """
 import json
 import numpy as np
-from mpimasha.kernels import hashing, sampling
+from mpimasha.kernels import ellpack, hashing, sampling
 
 keys = [hashing.stream_key(s, 2, w, 7) for s in (0, 5, -3, 2**63 + 1) for w in (-1, 0, 4)]
 numbers = [[int(k), int(hashing.hash64(k, 11)), float(hashing.uniform(k, 3))] for k in keys]
@@ -27,6 +27,11 @@ for dtype in (np.uint32, np.uint64):
         index = np.empty(k, dtype)
         sampling.stratified(index, n, keys[1])
         numbers.append(index.tolist())
+columns, values, terms = np.empty((3, 17), np.uint32), np.empty((3, 17), np.float32), np.empty(34)
+ellpack.draw_columns(columns, keys[0])
+ellpack.draw_values(values, 2.0**-20, 1e5, 3e5, *keys[1:4])
+ellpack.draw_terms(terms, columns, values, 0.1, *keys[4:7])
+numbers += [columns.tolist(), values.tolist(), terms.tolist()]
 print(json.dumps(numbers))
 """
 

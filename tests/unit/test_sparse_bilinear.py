@@ -127,7 +127,7 @@ def test_entries_are_numbers_of_float32_whose_deviations_sum_to_nothing_exactly(
 
 
 def test_the_size_of_the_data_is_as_stated():
-    problem = SparseBilinear(dim=400, workers=4, heterogeneity=3.0)
+    problem = SparseBilinear(dim=200, workers=4, heterogeneity=3.0)
     A, a, b = mean_parts(problem)
     z = problem.solution()
     J = [matrix(*problem.data(m)[:2]) for m in range(4)]
@@ -218,7 +218,7 @@ def test_building_an_operator_takes_no_more_than_it_keeps_and_workers_share_the_
 
 
 def test_extragradient_finds_the_solution_to_rounding():
-    problem = SparseBilinear(dim=200, workers=2, kappa=5.0)
+    problem = SparseBilinear(dim=20 if numba.config.DISABLE_JIT else 200, workers=2, kappa=5.0)
     L = max(spectrum.lipschitz(problem.operator(m), problem.start(), problem.saddle, np.uint64(1)) for m in range(2))
     result = mm.solve(problem, mm.Extragradient(gamma=0.7 / L), stop=mm.Stop(relative_error=1e-20, rounds=2000))
     assert result.status == "converged"

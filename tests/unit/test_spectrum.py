@@ -195,7 +195,7 @@ SPECTRA = {
     "an outlier on the identity": np.r_[10.0, np.ones(999)], "half of them largest": np.r_[np.ones(200), np.zeros(200)],
     "the largest twice": np.r_[1.0, 1.0, np.linspace(0, 0.97, 500)], "crowded at the top": 1 - np.linspace(0, 1, 800)**3,
     "even": np.linspace(0, 1, 1000), "symmetric": np.linspace(-1, 1, 1000), "edges": semicircle(1000),
-    "the negative end": np.r_[-1.1, np.linspace(-1, 1, 600)], "geometric": 0.8**np.arange(300),
+    "the negative end": np.r_[-1.1, np.linspace(-1, 1, 600)], "geometric": 0.8**np.arange(60),
     "a slow tail": (1.0 + np.arange(1000))**-0.3, "huge": 1e150 * np.linspace(0, 1, 100),
     "tiny": 1e-150 * np.linspace(0, 1, 100),
 }
@@ -214,8 +214,8 @@ def test_the_largest_magnitude_is_met_within_the_margin_on_hard_spectra(name, se
 @pytest.mark.parametrize("name", [n for n, values in SPECTRA.items() if len(values) <= 500])
 def test_the_smallest_eigenvalue_is_met_from_above(name):
     values = SPECTRA[name]
-    found, width = spectrum.smallest(lambda v: values * v, len(values), KEY), np.ptp(values)
-    assert values.min() - 1e-12 * width <= found <= values.min() + 0.01 * np.abs(values).max()
+    found, size = spectrum.smallest(lambda v: values * v, len(values), KEY), np.abs(values).max()
+    assert values.min() - 1e-13 * size <= found <= values.min() + 0.01 * size
 
 
 def test_the_residual_is_added_to_a_ritz_value_that_has_not_converged():
