@@ -140,6 +140,8 @@ def test_the_size_of_the_data_is_as_stated():
         assert ((J[m] - A) / 3.0).data.std() == pytest.approx(1 / (2 * np.sqrt(10)), rel=0.05)
         private.append(np.concatenate([A_m @ y + problem.mu * x + a_m, -A_m.T @ x + problem.mu * y + b_m]))
         assert np.std(private[m]) == pytest.approx(1, rel=0.1)
+        deviations = (J[m] - A).toarray()[np.arange(200), problem.data(m)[0][:2].astype(int)].ravel()
+        assert abs(np.corrcoef(deviations, private[m])[0, 1]) < 0.2  # matrix and linear terms are drawn apart
     np.testing.assert_allclose(np.sum(private, axis=0), 0, atol=1e-13)
 
 
