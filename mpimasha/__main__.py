@@ -58,11 +58,11 @@ def _to_the_doctor(argv):
 
 def _world(argv):
     """MPI's communicator; None where ranks were started wrongly and the doctor is asked why."""
+    if not _to_the_doctor(argv):
+        return launch.join()
     try:
         return launch.world()
     except LaunchError:
-        if not _to_the_doctor(argv):
-            raise
         return None
 
 

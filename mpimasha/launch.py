@@ -5,24 +5,25 @@ import os
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 import traceback
-from contextlib import contextmanager
 from pathlib import Path
 
 from mpimasha import environment
 from mpimasha.errors import LaunchError, UserError
 from mpimasha.launcher import find_launcher, first_line, launcher_words, name_of, version
-from mpimasha.postbox import PostBox, die_with
-from mpimasha.relay import Relay
+from mpimasha.postbox import PostBox
+from mpimasha.supervisor import supervise
 
-_MEANT = (0, 2, 4, 8)  # exit codes that only an orderly end may have
-_GRACE = 5.0  # seconds the ranks get to end after Ctrl-C
 _LAST_WORDS = 0.3  # seconds to pass on what was written: MPICH's launcher may lose it when MPI_Abort follows at once
 _GATHERING = 3.0  # seconds within which a user's mistake must have reached every rank
+_PRECEDENCE = 1.0  # seconds by which rank 0 speaks before the others where MPI cannot
+
+
+class _Alone(LaunchError):
+    """MPI works, but is not that of the launcher; every rank sees this."""
 
 
 def world():
@@ -46,10 +47,32 @@ def world():
         MPI.Init()
         atexit.register(MPI.Finalize)
     if started > 1 and MPI.COMM_WORLD.Get_size() == 1:
-        raise LaunchError(f"{started} ranks were started, but each is alone: the launcher is not that of "
-                          f"{name_of(MPI.Get_library_version())}; use `mpimasha ... -n {started}`, which finds "
-                          "the right one, or under SLURM `srun --mpi=pmi2`")
+        raise _Alone(f"{started} ranks were started, but each is alone: the launcher is not that of "
+                     f"{name_of(MPI.Get_library_version())}; use `mpimasha ... -n {started}`, which finds "
+                     "the right one, or under SLURM `srun --mpi=pmi2`")
     return MPI.COMM_WORLD
+
+
+def join():
+    """`world()` on one of several ranks; a rank that cannot start MPI says so and ends the job.
+
+    The others may be waiting for it in MPI_Init already, where no Abort reaches them, and MPICH's launcher
+    minds no exit code of a rank that has not started MPI.  It does mind a signal.
+    """
+    try:
+        return world()
+    except _Alone:
+        raise
+    except BaseException as error:
+        rank, size = environment.launched_rank(), environment.launched_ranks()
+        if rank:
+            time.sleep(_PRECEDENCE)  # if rank 0 cannot either, its word ends the job before ours doubles it
+        _say_failed(error, f"rank {rank} of {size} on {socket.gethostname()}",
+                    130 if isinstance(error, KeyboardInterrupt) else 1)
+        time.sleep(_LAST_WORDS)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
 
 
 # -- ending together -----------------------------------------------------------------------
@@ -82,7 +105,7 @@ def guard(function, comm):
             raise
         code = 130 if isinstance(error, KeyboardInterrupt) else 1
         try:
-            _say_failed(error, f"rank {rank} of {size} on {socket.gethostname()}")
+            _say_failed(error, f"rank {rank} of {size} on {socket.gethostname()}", code)
             time.sleep(_LAST_WORDS if size > 1 else 0)
         finally:
             if size > 1:
@@ -101,11 +124,15 @@ def _everyone_comes(comm):
     return True
 
 
-def _say_failed(error, who):
-    text = f"mpimasha: {who} was interrupted\n" if isinstance(error, KeyboardInterrupt) else \
-        f"mpimasha: {who} failed:\n{traceback.format_exc()}"
+def _say_failed(error, who, code):
+    if isinstance(error, KeyboardInterrupt):
+        text = f"mpimasha: {who} was interrupted\n"
+    elif isinstance(error, LaunchError):
+        text = f"mpimasha: {who}: {error}\n"
+    else:
+        text = f"mpimasha: {who} failed:\n{traceback.format_exc()}"
     box = PostBox.of_this_rank()
-    if box is None or not box.report(text=text):
+    if box is None or not box.report(text=text, code=code):
         sys.stderr.write(text)  # in one piece: other ranks are writing too
         sys.stderr.flush()
 
@@ -140,8 +167,8 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
     Returns
     -------
     int
-        The code the ranks agreed on; the launcher's, and never one of those, if they
-        did not get that far; 130 after Ctrl-C.
+        The code the ranks agreed on, where they got that far; else never one of those: 1 after an exception, 128
+        and its number after a signal, the rank's own after a silent exit; 130 after Ctrl-C.
 
     Raises
     ------
@@ -158,7 +185,7 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
             words += [word for name in (environment.POSTBOX, "PYTHONPATH") if name in env for word in ("-x", name)]
         # -P: the ranks import the package that runs here, whatever folder this is
         command = [*words, "-n", str(ranks), sys.executable, "-P", *program, *argv]
-        return _supervise(command, env, PostBox(folder), ranks)
+        return supervise(command, env, PostBox(folder), ranks)
 
 
 def refuse_in_job(ranks):
@@ -180,89 +207,3 @@ def job_environment():
     if (root / "setup.py").exists():
         env["PYTHONPATH"] = os.pathsep.join(filter(None, [str(root), env.get("PYTHONPATH")]))
     return env
-
-
-def _supervise(command, env, box, ranks):
-    me = os.getpid()
-    # In a process group of its own, so that Ctrl-C comes to us alone and is passed on once.
-    process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.PIPE, process_group=0,
-                               preexec_fn=lambda: die_with(me, signal.SIGTERM))
-    asked = []  # signals that asked us to end the job
-    relays = [Relay(pipe.fileno(), sink, lambda: bool(asked) or box.first() is not None)
-              for pipe, sink in ((process.stdout, 1), (process.stderr, 2))]
-    with _passing_signals(process, asked):
-        deadline = None
-        while process.poll() is None:
-            if relays[0].broken and not asked:
-                asked.append(signal.SIGPIPE)
-                process.terminate()
-            if deadline is None and {signal.SIGINT, signal.SIGPIPE} & set(asked):
-                deadline = time.monotonic() + _GRACE
-            if deadline is not None and (time.monotonic() > deadline or asked.count(signal.SIGINT) > 1):
-                _kill(process, box)
-            time.sleep(0.02)
-    for relay in relays:
-        relay.join(None if process.returncode == 0 else 2)  # a rank that hangs on may keep the pipe open
-    return _outcome(process.returncode, box, asked, ranks)
-
-
-@contextmanager
-def _passing_signals(process, asked):
-    """Pass signals on to the launcher, which gives them to the ranks; remember those that mean "end"."""
-    def end(number, frame):
-        asked.append(number)
-        process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
-
-    def inform(number, frame):
-        process.send_signal(number)
-
-    handlers = {signal.SIGINT: end, signal.SIGTERM: end, signal.SIGHUP: end, signal.SIGUSR1: inform}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()
-              if signal.getsignal(number) != signal.SIG_IGN}  # nohup
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def _kill(process, box):
-    process.kill()
-    for pid in box.pids():
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-
-
-def _outcome(returned, box, asked, ranks):
-    """The exit code; the last words of the rank that failed, or a sentence on the one that died without any."""
-    code, first = box.code(), box.first()
-    if returned == 0 and code is not None:
-        return code
-    if asked:
-        return 128 + asked[0]
-    if not box.was_seen():  # the ranks are on other hosts: the launcher knows best
-        return returned if returned >= 0 else 128 - returned
-    if first is None:
-        _say(f"the job ended before its ranks did; its launcher's exit code is {returned}")
-    elif "text" in first:
-        sys.stderr.write(first["text"])
-    else:
-        who = f"one of {ranks} ranks" if first["rank"] is None else f"rank {first['rank']} of {ranks}"
-        _say(f"{who} on {first['host']} {_ending(first['code'])}")
-    if returned < 0:  # the launcher itself was killed
-        return 128 - returned
-    return 1 if returned in _MEANT else returned
-
-
-def _ending(code):
-    if code >= 0:
-        return f"left with exit code {code} before the end of the run"
-    hint = "; was there enough memory?" if -code == signal.SIGKILL else ""
-    return f"was killed by signal {-code} ({signal.Signals(-code).name}){hint}"
-
-
-def _say(sentence):
-    sys.stderr.write(f"mpimasha: {sentence}\n")

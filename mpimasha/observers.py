@@ -57,7 +57,8 @@ class Progress(Observer):
 
     def __init__(self, stop, label):
         self.stop, self.label = stop, label
-        self._bar = sys.stdout.isatty() or environment.TERMINAL in os.environ
+        launched = environment.launched_ranks() is not None  # Open MPI gives its ranks terminals, whatever it has
+        self._bar = environment.TERMINAL in os.environ or sys.stdout.isatty() and not launched
         self._next = monotonic() + (_BAR_SECONDS if self._bar else _LINE_SECONDS)
 
     def start(self, run):

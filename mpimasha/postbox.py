@@ -84,9 +84,9 @@ class PostBox:
         """{rank, host, and code or text} of the first rank that ended badly, or None."""
         return self._get("first")
 
-    def was_seen(self):
-        """Did any rank see this box?"""
-        return any(self.folder.glob("pid.*"))
+    def seen(self):
+        """How many ranks have seen this box."""
+        return len(list(self.folder.glob("pid.*")))
 
     def pids(self):
         """Process ids of the ranks on this host."""
@@ -119,12 +119,14 @@ def watch(box):
         die_with(watcher, signal.SIGKILL)
         box.register()
         return
+    told = set()
     for number in _PASSED_ON:  # launchers signal the whole process group: these are for the rank
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda number, frame: told.add(number))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == 0 and box.code() is not None:
         os._exit(0)
-    box.report(code=code)
+    if -code not in told:  # else the launcher ends the job, for a reason that this rank does not know
+        box.report(code=code)
     _end_like(code or 1)  # not every launcher minds a rank that leaves the others with code 0
 
 

@@ -4,11 +4,15 @@ import os
 import re
 import threading
 
-# What MPICH's launcher says of a job that died (it names any rank), and what MPI_Abort adds.
+# What launchers say of a job that died, and what MPI_Abort adds: MPICH line by line (it names any rank),
 _NOISE = re.compile(rb"$|={60,}$|=   |YOUR APPLICATION TERMINATED WITH|This typically refers to a problem with your"
                     rb"|Please see the FAQ page for debugging|\[mpiexec@"
                     rb"|Abort\(\d+\) on node .* application called MPI_Abort")
-_FIRST_BYTES = b"=YTP[A"
+# Open MPI in blocks between two rules, of which the first line says what it is about.
+_RULE = b"-" * 74
+_BLOCK = re.compile(rb"MPI_ABORT was invoked on rank"
+                    rb"|(prte|mpi)run (noticed that process|detected that one or more|has exited due to)")
+_FIRST_BYTES, _OF_A_BLOCK = b"=YTP[A-\0", b"Mpm"
 
 
 class Relay(threading.Thread):
@@ -21,6 +25,7 @@ class Relay(threading.Thread):
         super().__init__(daemon=True)
         self.source, self.sink, self.better = source, sink, better
         self.broken = False  # nobody reads the sink any more (as in `| head`)
+        self._rule, self._dropping = b"", False  # a rule not passed on yet; are we inside a block of noise?
         self.start()
 
     def run(self):
@@ -28,17 +33,36 @@ class Relay(threading.Thread):
         while chunk := os.read(self.source, 65536):
             *lines, held = (held + chunk).split(b"\n")
             for line in lines:
-                if middle or not self._is_noise(line):
-                    self._write(line + b"\n")
+                self._pass(line + b"\n", middle)
                 middle = False
-            if held and (middle or not _may_become_noise(held)):
-                self._write(held)
-                held, middle = b"", True
-        if held and not self._is_noise(held):
-            self._write(held)
+            if held and not self._dropping and (middle or not self._may_become_noise(held)):
+                self._write(self._rule + held)
+                self._rule, held, middle = b"", b"", True
+        self._pass(held, middle)
+        self._write(self._rule)
+
+    def _pass(self, line, middle):
+        """Write a whole line, or the rest of one, unless it is noise or may be the first of a block of it."""
+        if not middle and line.startswith(b"\0") and self.better():
+            line = line.lstrip(b"\0")
+        text = line.rstrip(b"\n")
+        if self._dropping:
+            self._dropping = text != _RULE
+        elif self._rule and _BLOCK.match(text) and self.better():
+            self._rule, self._dropping = b"", True
+        else:
+            rule, self._rule = self._rule, b""
+            self._write(rule)
+            if text == _RULE and not middle:
+                self._rule = line
+            elif middle or not self._is_noise(text):
+                self._write(line)
 
     def _is_noise(self, line):
         return _NOISE.match(line) is not None and self.better()
+
+    def _may_become_noise(self, start):
+        return start[:1] in _FIRST_BYTES + (_OF_A_BLOCK if self._rule else b"") and b"\r" not in start
 
     def _write(self, data):
         try:
@@ -47,6 +71,3 @@ class Relay(threading.Thread):
         except BrokenPipeError:
             self.broken = True
 
-
-def _may_become_noise(start):
-    return start[:1] in _FIRST_BYTES and b"\r" not in start

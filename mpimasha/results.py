@@ -12,6 +12,7 @@ import numpy as np
 import mpimasha
 from mpimasha.errors import UserError
 from mpimasha.files import replace_atomically
+from mpimasha.launcher import name_of
 from mpimasha.names import shown
 from mpimasha.observers import Observer, finite
 
@@ -54,11 +55,11 @@ def manifest(run, experiment, ranks):
 
 
 def mpi_library(comm):
-    """The first line of the library's own version, or "serial"."""
+    """Name and version of the MPI library, or "serial"."""
     if comm.comm is None:
         return "serial"
     from mpi4py import MPI
-    return " ".join(MPI.Get_library_version().split("\n")[0].strip("\x00").split())
+    return name_of(MPI.Get_library_version())
 
 
 def where():

@@ -2,13 +2,14 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import types
 
 import pytest
 
-from mpimasha import __main__, environment, launch, launcher, postbox
+from mpimasha import __main__, environment, launch, launcher, postbox, supervisor
 from mpimasha.errors import LaunchError, UserError
 from mpimasha.relay import Relay
 
@@ -146,8 +147,36 @@ def test_a_job_that_broke_off_never_ends_with_the_code_of_an_orderly_end(tmp_pat
     box = postbox.PostBox(tmp_path)
     box.register()
     box.report(code=-4)  # signal 4, and the launcher's exit code may be just that
-    assert launch._outcome(returned, box, [], 4) == 1
+    assert supervisor.outcome(returned, box, [], 4) == 132
     assert "was killed by signal 4 (SIGILL)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("returned", [1, 9, 137, -15])
+@pytest.mark.parametrize("ending, code", [({"code": -9}, 137), ({"code": 5}, 5), ({"code": 4}, 1), ({"code": 0}, 1),
+                                          ({"text": "a traceback", "code": 1}, 1),
+                                          ({"text": "interrupted", "code": 130}, 130)])
+def test_the_exit_code_is_the_ranks_whatever_the_launcher_makes_of_it(tmp_path, returned, ending, code):
+    box = postbox.PostBox(tmp_path)
+    box.register()
+    box.report(**ending)
+    assert supervisor.outcome(returned, box, [], 4) == code
+
+
+@pytest.mark.parametrize("returned", [0, 2, 4, 8])
+def test_a_job_that_ends_without_a_word_of_its_ranks_ends_with_no_orderly_code(tmp_path, capsys, returned):
+    box = postbox.PostBox(tmp_path)
+    box.register()
+    assert supervisor.outcome(returned, box, [], 4) == 1
+    assert "the job ended before its ranks did" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seen, said", [(0, ""), (1, "mpimasha: after 30 s only 1 of 2 ranks have started, and they "
+                                                     "wait for the others\n"), (2, "")])
+def test_ranks_that_do_not_start_are_missed(tmp_path, capsys, seen, said):
+    for rank in range(seen):
+        (tmp_path / f"pid.host.{rank}").write_text("0")
+    supervisor._say_who_is_missing(postbox.PostBox(tmp_path), 2)  # none at all: the box is out of their sight
+    assert capsys.readouterr().err == said
 
 
 # -- the post box -----------------------------------------------------------------------------------
@@ -155,14 +184,14 @@ def test_a_job_that_broke_off_never_ends_with_the_code_of_an_orderly_end(tmp_pat
 
 def test_only_the_first_death_counts(tmp_path, monkeypatch):
     box = postbox.PostBox(tmp_path)
-    assert (box.first(), box.code(), box.was_seen(), box.pids()) == (None, None, False, [])
+    assert (box.first(), box.code(), box.seen(), box.pids()) == (None, None, 0, [])
     monkeypatch.setenv("PMI_SIZE", "4")
     for rank, code in ((2, -9), (0, -15)):
         monkeypatch.setenv("PMI_RANK", str(rank))
         box.report(code=code)
     assert (box.first()["rank"], box.first()["code"]) == (2, -9)
     box.register()
-    assert box.was_seen() and box.pids() == [os.getpid()]
+    assert box.seen() == 1 and box.pids() == [os.getpid()]
 
 
 def test_a_box_that_is_gone_does_no_harm(tmp_path, monkeypatch):
@@ -171,6 +200,23 @@ def test_a_box_that_is_gone_does_no_harm(tmp_path, monkeypatch):
     box = postbox.PostBox(tmp_path / "gone")
     box.report(code=1)
     assert box.leave(0) is False
+
+
+@pytest.mark.parametrize("told, reports", [("rank", True), ("both", False)])
+def test_a_rank_that_the_launcher_ended_is_not_the_one_that_died_first(tmp_path, told, reports):
+    """Open MPI sends SIGTERM to the whole group of each rank when another one is dead."""
+    script = ("import sys, time; from mpimasha import postbox; box = postbox.PostBox(sys.argv[1]); "
+              "postbox.watch(box); print('ready', flush=True); time.sleep(30)")
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], env=launch.job_environment(),
+                          stdout=subprocess.PIPE, process_group=0) as watcher:
+        assert watcher.stdout.readline() == b"ready\n"
+        box = postbox.PostBox(tmp_path)
+        if told == "both":
+            os.killpg(watcher.pid, signal.SIGTERM)
+        else:
+            os.kill(box.pids()[0], signal.SIGTERM)
+    assert watcher.returncode == -signal.SIGTERM
+    assert (box.first() is not None) is reports
 
 
 # -- the relay ----------------------------------------------------------------------------------------
@@ -196,6 +242,18 @@ def test_the_launchers_banner_is_dropped_when_there_is_a_better_sentence(size):
     assert relayed(pieces, better=False) == text
 
 
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+def test_open_mpis_blocks_are_dropped_when_there_is_a_better_sentence(size):
+    rule = b"-" * 74 + b"\n"
+    abort = (rule + b"MPI_ABORT was invoked on rank 2 in communicator MPI_COMM_WORLD\n\nNOTE: it kills all\n" + rule
+             + rule + b"prterun has exited due to process rank 2 calling\n\"abort\".\n" + rule + b"\0")
+    table, other = b"a  b\n" + rule + b"mpi 1\n" + rule, rule + b"There are not enough slots available\n" + rule
+    text = table + abort + other + b"The end\n" + rule
+    pieces = [text[i:i + size] for i in range(0, len(text), size)]
+    assert relayed(pieces, better=True) == table + other + b"The end\n" + rule
+    assert relayed(pieces, better=False) == text
+
+
 def test_an_mpi_error_is_never_dropped():
     error = b"Abort(672237839) on node 0 (rank 0 in comm 0): Fatal error in internal_Allreduce: Other MPI error\n"
     abort = b"Abort(1) on node 2 (rank 2 in comm 0): application called MPI_Abort(MPI_COMM_WORLD, 1) - process 2\n"
@@ -205,9 +263,9 @@ def test_an_mpi_error_is_never_dropped():
 def test_a_progress_bar_is_passed_on_before_its_line_ends():
     (source, feed), (result, sink) = os.pipe(), os.pipe()
     Relay(source, sink, lambda: False)
-    for bar in (b"\r 10 %", b"\r 20 %"):
+    for bar in (b"\r 10 %", b"\r 20 %", b"\n" + b"-" * 74 + b"\n\r 30 %"):
         os.write(feed, bar)
-        assert os.read(result, 100) == bar
+        assert os.read(result, 200) == bar
     os.close(feed)
 
 
