@@ -49,7 +49,7 @@ def _code(argv):
     except UserError as error:
         if not environment.launched_rank():  # once, however many ranks there are
             sys.stderr.write(f"mpimasha: error: {error}\n")
-        return 2
+        return launch.leave(2)
 
 
 def _to_the_doctor(argv):

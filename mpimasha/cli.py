@@ -11,6 +11,7 @@ from mpimasha import config, doctor, observers, plotting, results, tables
 from mpimasha.communicator import Communicator
 from mpimasha.compressors import COMPRESSORS
 from mpimasha.errors import UserError
+from mpimasha.files import writing
 from mpimasha.measure import ERRORS, check_targets
 from mpimasha.methods import METHODS
 from mpimasha.names import nearest
@@ -177,16 +178,20 @@ def _compare(options, prepared, comm):
     for experiment, problem in prepared:
         result = _solve(experiment, problem, folder / folders[experiment.label], comm)
         found[experiment.label] = result
-    if comm.rank == 0:
-        target = _target(prepared)
-        table = tables.text(*tables.comparison(found, target))
-        _say(options, "\n" + table + "\n\n" + _FOOTNOTE)
-        (folder / "table.txt").write_text(table + "\n")
-        _plot(options, found, folder, _caption(prepared, comm))
-        if options.json:
-            rows = [observers.finite(result.summary) for result in found.values()]
-            sys.stdout.write(json.dumps({"rows": rows}) + "\n")
+    comm.together(lambda: _compared(options, prepared, found, folder, comm) if comm.rank == 0 else None)
     return EXIT_DIVERGED if any(r.status == DIVERGED for r in found.values()) else DONE
+
+
+def _compared(options, prepared, found, folder, comm):
+    """Print, write and plot what was found."""
+    table = tables.text(*tables.comparison(found, _target(prepared)))
+    _say(options, "\n" + table + "\n\n" + _FOOTNOTE)
+    with writing(folder):
+        (folder / "table.txt").write_text(table + "\n")
+    _plot(options, found, folder, _caption(prepared, comm))
+    if options.json:
+        rows = [observers.finite(result.summary) for result in found.values()]
+        sys.stdout.write(json.dumps({"rows": rows}) + "\n")
 
 
 def _target(prepared):
@@ -261,7 +266,8 @@ def _plot(options, found, folder, title):
     if not plotting.available():
         _say(options, "no plot: matplotlib is not installed (pip install 'mpimasha[plot]')")
         return
-    plotting.comparison(found, folder / "comparison.png", title)
+    with writing(folder):
+        plotting.comparison(found, folder / "comparison.png", title)
     _say(options, f"plot: {folder / 'comparison.png'}")
 
 

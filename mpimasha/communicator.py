@@ -6,6 +6,7 @@ library is needed.  Every buffer given to a collective is counted where it is gi
 would see.  Only buffers travel, nothing is pickled in a round.
 """
 
+import sys
 from contextlib import contextmanager
 
 import numpy as np
@@ -20,6 +21,7 @@ class Communicator:
         self.comm = comm if comm is not None and comm.Get_size() > 1 else None
         self.rank = self.comm.Get_rank() if self.comm else 0
         self.size = self.comm.Get_size() if self.comm else 1
+        self.largest = _largest_buffer() if self.comm else sys.maxsize  # bytes that one collective can take
         self.sent = {"rounds": 0, "observers": 0}  # bytes of the send buffers of this rank
         self._account = "rounds"
         self._scratch = {}
@@ -38,6 +40,11 @@ class Communicator:
         if role not in self._scratch or self._scratch[role].size < size:
             self._scratch[role] = np.zeros(size, np.uint8)
         return self._scratch[role][:size]
+    def check_size(self, size, what):
+        """Refuse a buffer of `size` bytes that the MPI library cannot count; `what` is its subject in the sentence."""
+        if size > self.largest:
+            raise UserError(f"{what} {size / 1e9:.3g} GB on rank {self.rank}, but this MPI library takes at most "
+                            f"{self.largest} bytes at once: use MPICH 4.0 or later, or a smaller problem")
 
     # -- collectives of a round ------------------------------------------------------
 
@@ -98,6 +105,7 @@ class Communicator:
     def broadcast(self, array):
         """Rank 0's array, in place, on every rank."""
         if self.comm is not None:
+            self.check_size(array.nbytes, "an array to broadcast has")
             self.sent[self._account] += array.nbytes if self.rank == 0 else 0
             self.comm.Bcast(array, root=0)
         return array
@@ -152,6 +160,12 @@ class _Slices:
         if not MPI.Is_finalized():
             for datatype in self.send[2]:
                 datatype.Free()
+
+
+def _largest_buffer():
+    """Bytes that MPI can count: below version 4 of the standard a count is a C int."""
+    from mpi4py import MPI
+    return 2**31 - 1 if min(MPI.VERSION, MPI.Get_version()[0]) < 4 else sys.maxsize
 
 
 def _raise(error):

@@ -2,7 +2,20 @@
 
 import os
 import tempfile
+from contextlib import contextmanager
 from pathlib import Path
+
+from mpimasha.errors import UserError
+
+
+@contextmanager
+def writing(path):
+    """Turn what the file system refuses inside this block (no space, no permission) into a `UserError` on `path`."""
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{str(path)!r} cannot be written ({error.strerror or error}): make room there, or give "
+                        "another folder with --out") from error
 
 
 def replace_atomically(path, write):

@@ -111,7 +111,7 @@ def guard(function, comm):
             if size > 1:
                 comm.Abort(code)
         return code
-    return _leave(code, comm)
+    return leave(code, comm)
 
 
 def _everyone_comes(comm):
@@ -137,7 +137,7 @@ def _say_failed(error, who, code):
         sys.stderr.flush()
 
 
-def _leave(code, comm):
+def leave(code, comm=None):
     """Hand the agreed code to `spawn` if it waits for one; launchers call any code but 0 a crash."""
     if environment.POSTBOX not in os.environ:
         return code

@@ -1,5 +1,6 @@
 """What looks on while a method steps: rows on disk, progress on the screen."""
 
+import errno
 import json
 import logging
 import math
@@ -9,6 +10,7 @@ import sys
 from time import monotonic
 
 from mpimasha import environment
+from mpimasha.files import writing
 
 _LINE_SECONDS = 5.0
 _BAR_SECONDS = 0.2
@@ -42,11 +44,16 @@ class Rows(Observer):
         self.path = path
 
     def start(self, run):
-        self._file = open(self.path, "a")
+        with writing(self.path):
+            self._file = open(self.path, "ab", buffering=0)
 
     def observe(self, run, row):
-        self._file.write(json.dumps(finite(row)) + "\n")
-        self._file.flush()
+        line = (json.dumps(finite(row)) + "\n").encode()
+        with writing(self.path):
+            written = self._file.write(line)
+            if written < len(line):  # the disk filled up half-way: a torn row is worth nothing
+                self._file.truncate(self._file.tell() - written)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def finish(self, run, result):
         self._file.close()

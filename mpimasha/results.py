@@ -11,7 +11,7 @@ import numpy as np
 
 import mpimasha
 from mpimasha.errors import UserError
-from mpimasha.files import replace_atomically
+from mpimasha.files import replace_atomically, writing
 from mpimasha.launcher import name_of
 from mpimasha.names import shown
 from mpimasha.observers import Observer, finite
@@ -28,14 +28,16 @@ class RunDirectory(Observer):
         self.path, self.experiment, self.ranks = Path(path), experiment, ranks
 
     def start(self, run):
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_json(self.path / "manifest.json", manifest(run, self.experiment, self.ranks))
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            write_json(self.path / "manifest.json", manifest(run, self.experiment, self.ranks))
 
     def finish(self, run, result):
         result.summary["out"] = str(self.path)
         arrays = {"z": result.z} if result.w is None else {"z": result.z, "w": result.w}
-        replace_atomically(self.path / "final.npz", lambda file: np.savez(file, **arrays))
-        write_json(self.path / "summary.json", result.summary)
+        with writing(self.path):
+            replace_atomically(self.path / "final.npz", lambda file: np.savez(file, **arrays))
+            write_json(self.path / "summary.json", result.summary)
 
 
 def manifest(run, experiment, ranks):

@@ -176,11 +176,10 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
 
 
 def _loop(run, measure, stop, observers, every):
-    started, seconds = perf_counter(), 0.0
+    started, seconds, together = perf_counter(), 0.0, run.comm.together
     run.start()
     seconds += perf_counter() - started
-    for observer in observers:
-        observer.start(run)
+    together(lambda: [observer.start(run) for observer in observers])
     rows, next_row, status = [], 0, RUNNING
     while True:
         due = run.k >= next_row
@@ -191,8 +190,7 @@ def _loop(run, measure, stop, observers, every):
         if due or status != RUNNING:
             row = row if due else measure(stop.targets, full=True, seconds=seconds)
             rows.append(row)
-            for observer in observers:
-                observer.observe(run, row)
+            together(lambda: [observer.observe(run, row) for observer in observers])
             next_row = _next_row(run.k, every)
         if status != RUNNING:
             break
@@ -201,8 +199,7 @@ def _loop(run, measure, stop, observers, every):
             run.step()
         seconds += perf_counter() - started
     result = _finish(run, status, rows, seconds)
-    for observer in observers:
-        observer.finish(run, result)
+    together(lambda: [observer.finish(run, result) for observer in observers])
     return result
 
 

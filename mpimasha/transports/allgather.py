@@ -17,7 +17,7 @@ class Allgather(Transport):
 
     def plan(self):
         fields, mine = self.compressor.fields(), self.comm.rank
-        self._inbox = Inbox(fields, self.blocks)
+        self._inbox = Inbox(fields, self.blocks, self.comm)
         self._send = byte_buffer(self._inbox.counts[mine])
         self.outbox = lay_out(self._send, fields, len(self.blocks[mine]))
 

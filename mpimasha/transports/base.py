@@ -76,10 +76,11 @@ class Inbox:
         Of all workers, in their order.
     """
 
-    def __init__(self, fields, blocks):
+    def __init__(self, fields, blocks, comm):
         size = message_bytes(fields)
         self.counts = [len(b) * size for b in blocks]
         self.displacements = [int(d) for d in np.cumsum([0, *map(aligned, self.counts)])]
+        comm.check_size(self.displacements[-1], f"the messages of {sum(map(len, blocks))} workers have")
         self.buffer = byte_buffer(self.displacements.pop())
         self.messages = [message for b, count, start in zip(blocks, self.counts, self.displacements)
                          for message in lay_out(self.buffer[start:start + count], fields, len(b))]

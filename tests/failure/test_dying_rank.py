@@ -13,9 +13,10 @@ SOON = 5.0  # seconds from the failure to the end of the job
 RAISED = {"raise": "FloatingPointError: overflow in the operator", "sys.exit": "SystemExit: 3",
           "import": "ModuleNotFoundError: No module named 'a_module_that_only_this_node_lacks'",
           "lone-user-error": "UserError: only this rank has seen it"}
-SILENT = {"SIGKILL": "was killed by signal 9 (SIGKILL)", "SIGSEGV": "was killed by signal 11 (SIGSEGV)",
-          "SIGFPE": "was killed by signal 8 (SIGFPE)", "_exit5": "left with exit code 5",
-          "_exit4": "left with exit code 4", "_exit0": "left with exit code 0"}
+SILENT = {"SIGKILL": ("was killed by signal 9 (SIGKILL)", 137), "SIGSEGV": ("was killed by signal 11 (SIGSEGV)", 139),
+          "SIGFPE": ("was killed by signal 8 (SIGFPE)", 136), "_exit5": ("left with exit code 5", 5),
+          "_exit4": ("left with exit code 4", 1), "_exit0": ("left with exit code 0", 1)}  # 0, 2, 4, 8: orderly ends
+COMMENTS = ("BAD TERMINATION", "MPI_ABORT", "MPI_Abort", "mpiexec@", "prterun", "-" * 74)  # of launchers
 
 
 def start(run_job, how, ranks=4):
@@ -26,6 +27,10 @@ def seconds_to_the_end(job):
     return job.time - float(re.search(r"failing at ([\d.]+)", job.stderr)[1])
 
 
+def said_by_launcher(job):
+    return [comment for comment in COMMENTS if comment in job.stdout + job.stderr]
+
+
 @pytest.mark.parametrize("how", RAISED)
 def test_an_exception_on_one_rank_ends_the_job_and_names_the_rank(run_job, how):
     job = start(run_job, how)
@@ -33,25 +38,39 @@ def test_an_exception_on_one_rank_ends_the_job_and_names_the_rank(run_job, how):
     assert seconds_to_the_end(job) < SOON
     assert re.search(r"mpimasha: rank 2 of 4 on \S+ failed:\nTraceback", job.stderr)
     assert RAISED[how] in job.stderr
+    assert not said_by_launcher(job)
 
 
-@pytest.mark.parametrize("how", SILENT)
+@pytest.mark.parametrize("how", [*SILENT, "early-SIGKILL", "early-_exit5", "early-_exit0"])
 def test_a_rank_that_dies_silently_is_named_with_its_cause(run_job, how):
+    cause, code = SILENT[how.removeprefix("early-")]
     job = start(run_job, how)
-    assert job.returncode not in (0, 2, 4, 8)  # those belong to orderly ends
+    assert job.returncode == code
     assert seconds_to_the_end(job) < SOON
     assert re.findall(r"mpimasha: rank (\d) of 4 on \S+ (was killed by signal \d+ \(\w+\)|left with exit code \d)",
-                      job.stderr) == [("2", SILENT[how])]
-    assert "BAD TERMINATION" not in job.stdout + job.stderr
+                      job.stderr) == [("2", cause)]
+    assert not said_by_launcher(job)
 
 
-def test_a_killed_watcher_takes_its_rank_with_it(run_job):
+@pytest.mark.parametrize("start_with", ["spawn", "plain launcher"])
+def test_a_rank_that_cannot_start_mpi_is_named_and_ends_the_job(run_job, mpiexec, start_with):
+    """The others wait for it in MPI_Init, and MPICH's launcher waits with them."""
+    job = start(run_job, "early-raise") if start_with == "spawn" else \
+        run_job([mpiexec, "-n", "4", sys.executable, VICTIM, "early-raise"])
+    assert job.returncode == 1 if start_with == "spawn" else job.returncode != 0
+    assert seconds_to_the_end(job) < SOON
+    assert re.search(r"mpimasha: rank 2 of 4 on \S+ failed:\nTraceback", job.stderr)
+    assert RAISED["raise"] in job.stderr
+
+
+def test_a_killed_watcher_takes_its_rank_with_it_and_blames_no_other(run_job):
     job = start(run_job, "kill-watcher")
     assert job.returncode not in (0, 2, 4, 8)
     assert seconds_to_the_end(job) < SOON
+    assert not re.search(r"rank [013] of 4", job.stderr)
 
 
-@pytest.mark.parametrize("how", ["raise", "sys.exit", "import", "SIGKILL", "_exit5"])
+@pytest.mark.parametrize("how", ["raise", "sys.exit", "import", "SIGKILL", "_exit5", "early-SIGKILL"])
 def test_under_a_plain_launcher_the_job_ends_as_well(run_job, mpiexec, how):
     job = run_job([mpiexec, "-n", "4", sys.executable, VICTIM, how])
     assert job.returncode != 0

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,30 @@ VICTIM = str(Path(__file__).parent / "victim.py")
 SOON = 5.0
 
 
-@pytest.fixture
-def job(request, tmp_path):
-    """A job of three ranks in the middle of ten seconds of work; the parameter is what to start it with."""
+@contextmanager
+def working(command, tmp_path):
+    """A job in the middle of ten seconds of work."""
     env = launch.job_environment() | {"TMPDIR": str(tmp_path)}  # a killed process leaves its temporary files
-    command = [*getattr(request, "param", []), sys.executable, VICTIM, "-n", "3", "sleep"]
     with subprocess.Popen(command, env=env, text=True, process_group=0, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout.readline() == "running\n"  # passed on while the job runs
         yield process
         if process.poll() is None:
             process.terminate()
+
+
+@pytest.fixture
+def job(request, tmp_path):
+    """A job of three ranks; the parameter is what to start it with."""
+    with working([*getattr(request, "param", []), sys.executable, VICTIM, "-n", "3", "sleep"], tmp_path) as process:
+        yield process
+
+
+@pytest.fixture
+def plain_job(mpiexec, tmp_path):
+    """The same, started by the launcher of the loaded MPI alone."""
+    with working([mpiexec, "-n", "3", sys.executable, VICTIM, "sleep"], tmp_path) as process:
+        yield process
 
 
 def ranks_of(job):
@@ -68,6 +82,16 @@ def test_a_signal_that_asks_to_end_ends_every_rank(job, name, code):
     wait_until_gone(pids)
 
 
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_signal_to_a_plain_launcher_ends_every_rank(plain_job, name):
+    pids = ranks_of(plain_job)
+    assert len(pids) >= 3
+    os.kill(plain_job.pid, getattr(signal, name))
+    plain_job.communicate(timeout=SOON)
+    assert plain_job.returncode != 0
+    wait_until_gone(pids)
+
+
 @pytest.mark.parametrize("job", [["nohup"]], indirect=True)
 def test_a_job_under_nohup_does_not_mind_a_hangup(job):
     os.kill(job.pid, signal.SIGHUP)
@@ -82,6 +106,14 @@ def test_a_reader_that_leaves_ends_the_job_without_a_traceback(job):
     errors = job.stderr.read()
     assert job.wait(SOON) == 141
     assert "Traceback" not in errors
+    wait_until_gone(pids)
+
+
+def test_a_reader_that_leaves_a_plain_launcher_ends_the_job(plain_job):
+    pids = ranks_of(plain_job)
+    plain_job.stdout.close()
+    plain_job.stderr.read()
+    assert plain_job.wait(SOON) != 0
     wait_until_gone(pids)
 
 

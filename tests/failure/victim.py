@@ -71,6 +71,8 @@ if __name__ == "__main__":
     if sys.argv[1] == "-n":
         environment.prepare()
         sys.exit(launch.spawn(int(sys.argv[2]), sys.argv[3:], program=(str(Path(__file__).resolve()),)))
+    if sys.argv[1].startswith("early-") and environment.launched_rank() == VICTIM:  # before MPI_Init
+        launch.world = lambda: fail(lambda: die(sys.argv[1].removeprefix("early-")))
     sys.modules["mpimasha.cli"] = types.SimpleNamespace(
         parse=parse, execute=lambda options, comm: execute(sys.argv[1], comm))
     sys.exit(__main__.main())
