@@ -9,17 +9,16 @@ from pathlib import Path
 import mpimasha
 from mpimasha import config, doctor, observers, plotting, results, tables
 from mpimasha.communicator import Communicator
-from mpimasha.compressors import COMPRESSORS
 from mpimasha.errors import UserError
 from mpimasha.files import writing
+from mpimasha.listing import LISTS, listing
 from mpimasha.measure import ERRORS, check_targets
-from mpimasha.methods import METHODS
 from mpimasha.names import nearest
 from mpimasha.problems import PROBLEMS
 from mpimasha.randomness import Stream
 from mpimasha.run import solve
 from mpimasha.stop import DIVERGED
-from mpimasha.transports import TRANSPORTS, choose
+from mpimasha.transports import choose
 
 DONE, EXIT_DIVERGED = 0, 4  # 1 and 2, failure and bad input, are launch.guard's
 _log = logging.getLogger("mpimasha")
@@ -49,7 +48,7 @@ def parse(argv):
     for command in (run, compare):
         _add_run_options(command)
     listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
-    listing.add_argument("what", nargs="?", choices=list(_LISTS))
+    listing.add_argument("what", nargs="?", choices=list(LISTS))
     listing.set_defaults(ranks=None, launcher=None)
     return parser.parse_args(argv)
 
@@ -299,21 +298,3 @@ def _configure_log(options, comm):
     _log.handlers[:] = [handler] if comm.rank == 0 else [logging.NullHandler()]
     _log.setLevel(logging.DEBUG if getattr(options, "verbose", False) else level)
     _log.propagate = False
-
-
-# -- list ----------------------------------------------------------------------------------
-
-_LISTS = {"problems": PROBLEMS, "methods": METHODS, "compressors": COMPRESSORS, "transports": TRANSPORTS}
-
-
-def listing(what=None):
-    """Names and first sentences; of methods the theorem too."""
-    blocks = []
-    for kind in [what] if what else _LISTS:
-        lines = [kind]
-        for name, cls in _LISTS[kind].items():
-            lines.append(f"  {name:<18} {(cls.__doc__ or '').strip().splitlines()[0]}")
-            if getattr(cls, "theorem", None):
-                lines.append(f"  {'':<18} {cls.theorem}")
-        blocks.append("\n".join(lines))
-    return "\n\n".join(blocks) + "\n"

@@ -40,6 +40,7 @@ class Communicator:
         if role not in self._scratch or self._scratch[role].size < size:
             self._scratch[role] = np.zeros(size, np.uint8)
         return self._scratch[role][:size]
+
     def check_size(self, size, what):
         """Refuse a buffer of `size` bytes that the MPI library cannot count; `what` is its subject in the sentence."""
         if size > self.largest:

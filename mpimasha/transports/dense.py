@@ -16,9 +16,8 @@ class Aligned(Transport):
     def plan(self):
         (name, (wire, length)), = self.compressor.fields().items()
         rows, n = len(self.blocks[self.comm.rank]), self.compressor.n
-        slices = max(len(range(r * length // self.comm.size, (r + 1) * length // self.comm.size))
-                     for r in range(self.comm.size))
-        largest = max(rows * length, self.workers * slices, length) * wire.itemsize
+        slices = self.workers * -(-length // self.comm.size)
+        largest = max(rows * length, slices, length) * wire.itemsize
         self.comm.check_size(largest, f"dense vectors of n = {n} numbers and {self.workers} workers need buffers of")
         send = self.comm.scratch("send", rows * length * wire.itemsize)
         self.outbox = lay_out(send, {name: (wire, length)}, rows)

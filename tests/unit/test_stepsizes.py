@@ -6,8 +6,7 @@ import numba
 import numpy as np
 import pytest
 
-from mpimasha import constants, stepsizes
-from mpimasha.communicator import Communicator
+from mpimasha import stepsizes
 from mpimasha.compressors.base import Compressor, message
 from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.permk import PermK
