@@ -8,13 +8,10 @@ import textwrap
 from pathlib import Path
 
 import numba
-import numpy as np
 import pytest
 
 from mpimasha import cli
-from mpimasha.compressors.base import message
-from mpimasha.linear import Linear
-from mpimasha.randomness import Stream
+from mpimasha.testing import check_unbiased, check_wire
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,13 +42,22 @@ def test_the_compressor_of_ones_own_is_unbiased_and_converges():
     scope = {"__name__": "design"}
     exec(compile(python_example("docs/design.rst"), "design.rst", "exec"), scope)
     assert scope["result"].converged
-    n, x = 7, np.arange(1.0, 8.0)
-    half, total = scope["Half"]().bind(n, 3, "float64", Stream(0, "test")), np.zeros(7)
-    for k in range(2000):
-        sent = message(half.fields())
-        half.encode(Linear.of(x), sent, 1, k)
-        half.decode(sent, 1, k, 1 / 2000, total)
-    assert np.all(np.abs(total - x) < 5 * x / np.sqrt(2000))  # each coordinate is 0 or 2 x_i: deviation x_i
+    check_unbiased(scope["Half"](), attained=True)
+    check_wire(scope["Half"]())
+
+
+@thousands_of_rounds
+def test_the_test_of_a_compressor_of_ones_own_passes_and_says_what_it_is_said_to():
+    source = python_example("docs/testing.rst")
+    assert len(source[source.index("class "):source.index("def test")].strip().splitlines()) <= 10
+    scope = {"__name__": "testing"}
+    exec(compile(source, "testing.rst", "exec"), scope)
+    scope["test_blocks"]()
+    exec(compile(source.replace("[2 * (", "[1 * ("), "testing.rst", "exec"), scope)
+    said = re.search(r"would say::\n\n((?:    .*\n)+)", (ROOT / "docs" / "testing.rst").read_text())[1]
+    with pytest.raises(AssertionError) as caught:
+        scope["test_blocks"]()
+    assert str(caught.value) == " ".join(said.split())
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "jobs" / "experiments").glob("*.toml")), ids=lambda p: p.stem)

@@ -28,6 +28,19 @@ ROUNDS = 400 if numba.config.DISABLE_JIT else 3000
 UNBIASED = (Identity(), RandK(2), RandK(3, "uniform"), PermK(), QSGD(1), QSGD(4))
 
 
+class Lossy(PermK):
+    """PermK whose blocks arrive twofold or not at all: q = 2 M, and the blocks are still disjoint."""
+
+    name = "lossy"
+
+    def prepare(self):
+        super().prepare()
+        self.q = 2.0 * self.workers
+
+    def decode(self, message, worker, k, scale, out):
+        super().decode(message, worker, k, 2 * scale * (self.stream.branch(0).uniform(worker, k) < 0.5), out)
+
+
 def bound(compressor, n, workers, wire=np.float64):
     return compressor.bind(n, workers, wire, Stream(0, "test"))
 
@@ -64,7 +77,7 @@ def squares_of_the_mean(compressor, vectors):
 
 
 @pytest.mark.parametrize("heterogeneity", (0.3, 3.0))
-@pytest.mark.parametrize("compressor", UNBIASED, ids=str)
+@pytest.mark.parametrize("compressor", (*UNBIASED, Lossy()), ids=str)
 def test_C_bounds_the_second_moment_of_the_compressed_mean(compressor, heterogeneity):
     problem = Bilinear(dim=3, workers=3, heterogeneity=heterogeneity)
     known, J = of(problem), jacobians(problem)

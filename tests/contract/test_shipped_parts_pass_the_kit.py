@@ -1,0 +1,93 @@
+"""Every compressor, problem and method of the package passes the checks that a user's own goes through.
+
+What is registered is checked with its defaults, or with the settings below; nothing need be added for a new entry.
+"""
+
+import numba
+import numpy as np
+import pytest
+
+import mpimasha as mm
+from mpimasha.compressors import COMPRESSORS, parse
+from mpimasha.methods import METHODS
+from mpimasha.problems import PROBLEMS
+from mpimasha.testing import check_contractive, check_method, check_operator, check_unbiased, check_wire
+
+JIT = not numba.config.DISABLE_JIT  # without it, a taste of everything
+DRAWS, SWEEPS, WIRES = (1000, 2, ("float64", "float32")) if JIT else (120, 0, ("float32",))
+TEXTS = {
+    "randk": ("randk:3", "randk:0.05", "randk:7,sampling=uniform", "randk:3,indices=true", "randk:23"),
+    "qsgd": ("qsgd:1", "qsgd:4,bucket=5", "qsgd:15", "qsgd:2,bucket=1"),
+    "topk": ("topk:3", "topk:0.05", "topk:23"),
+}
+BOUND = [(text, 23, 3) for name in COMPRESSORS for text in TEXTS.get(name, (name,))]
+BOUND += [("permk", 24, 3), ("permk", 3, 7), ("permk", 5, 1), ("randk:1", 5, 2)]  # n, workers
+ATTAINED = ("identity", "randk", "permk")  # whose q is attained by every vector
+
+
+def problem(name):
+    if name == "bilinear":
+        return mm.Bilinear(dim=7, workers=4, heterogeneity=2.0)
+    if name == "robust_regression":
+        X = np.random.default_rng(0).standard_normal((23, 3))
+        return mm.RobustRegression((X, np.sign(X[:, 0] + 0.1)), standardise=False, workers=4, lam=0.2, beta=3.0)
+    return PROBLEMS[name]()
+
+
+def whole(made):
+    """F from all data at once, by the problem's own formula for one worker."""
+    if made.name == "robust_regression":
+        alone = mm.RobustRegression((made.X, made.y), standardise=False, workers=1, lam=made.lam, beta=made.beta)
+        F, out = alone.operator(0), np.zeros(made.n)
+        return lambda z: (F(z, out), out.copy())[1]
+    return None
+
+
+def of_its_kind(bound):
+    text, n, workers = bound
+    return parse(text)[0], {"n": n, "workers": workers, "wires": WIRES, "draws": DRAWS}
+
+
+@pytest.mark.parametrize("bound", [b for b in BOUND if parse(b[0])[0].unbiased], ids=str)
+def test_unbiased_compressors_are(bound):
+    compressor, options = of_its_kind(bound)
+    check_unbiased(compressor, attained=compressor.name in ATTAINED, **options)
+
+
+@pytest.mark.parametrize("bound", [b for b in BOUND if parse(b[0])[0].contractive or parse(b[0])[0].unbiased], ids=str)
+def test_contractive_compressors_are_and_unbiased_ones_after_scaling(bound):
+    compressor, options = of_its_kind(bound)
+    check_contractive(compressor, **{**options, "draws": DRAWS // 4, "sweeps": SWEEPS, "wires": WIRES[-1:]})
+
+
+@pytest.mark.parametrize("bound", BOUND, ids=str)
+def test_messages_are_what_they_say_and_cost(bound):
+    text, n, workers = bound
+    check_wire(parse(text)[0], n=n, workers=workers, wires=WIRES, exchanges=4)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_operators_constants_and_solutions_fit(name):
+    made = problem(name)
+    check_operator(made, mean=whole(made), radius=0.5)
+    if made.saddle is None and name in ("bilinear", "robust_regression"):
+        made.saddle = made.n // 2
+        check_operator(made, radius=0.5, count=2)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_give_one_answer_are_billed_and_converge(name):
+    check_method(METHODS[name](), relative_error=1e-4 if JIT else 0)
+
+
+@pytest.mark.parametrize("method", [
+    mm.Masha1(mm.PermK()), mm.Masha1(mm.QSGD(4), gamma=0.1, tau=0.7, reference="previous"),
+    mm.Masha2(mm.RandK(3), gamma=0.05, tau=0.7, reference="previous")], ids=lambda m: f"{m.name}-{m.compressor}")
+def test_methods_do_so_with_other_settings(method):
+    check_method(method, relative_error=1e-3 if JIT else 0)
+
+
+@pytest.mark.ranks(2, limit=120)
+def test_methods_do_so_over_real_ranks(comm):
+    for method in METHODS.values():
+        check_method(method(), comm=comm, rounds=10, relative_error=0)
