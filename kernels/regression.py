@@ -31,21 +31,21 @@ def logistic_operator(out, X, y, weight, lam, beta, z):
     """
     d = X.shape[1]
     w, top = z[:d], out[:d]
-    shift = _dot(w, z[d:])
+    shift = dot(w, z[d:])
     top[:] = 0.0
     total = 0.0
     whole = X.shape[0] - X.shape[0] % 4
     for i in range(0, whole, 4):
         u0, u1, u2, u3 = dot4(X, i, w)
-        c0, c1 = _logistic_slope(u0 + shift, y[i]), _logistic_slope(u1 + shift, y[i + 1])
-        c2, c3 = _logistic_slope(u2 + shift, y[i + 2]), _logistic_slope(u3 + shift, y[i + 3])
+        c0, c1 = logistic_slope(u0 + shift, y[i]), logistic_slope(u1 + shift, y[i + 1])
+        c2, c3 = logistic_slope(u2 + shift, y[i + 2]), logistic_slope(u3 + shift, y[i + 3])
         add4(top, X, i, c0, c1, c2, c3)
         total += c0 + c1 + c2 + c3
     for i in range(whole, X.shape[0]):
-        c = _logistic_slope(dot1(X, i, w) + shift, y[i])
+        c = logistic_slope(dot1(X, i, w) + shift, y[i])
         add1(top, X, i, c)
         total += c
-    _finish(out, total, weight, lam, beta, z)
+    finish(out, total, weight, lam, beta, z)
 
 
 @kernel
@@ -53,7 +53,7 @@ def square_operator(out, X, y, weight, lam, beta, z):
     """F at z = (w, r) for l(u, y) = (u - y)^2 / 2; arguments as in `logistic_operator`, with real y."""
     d = X.shape[1]
     w, top = z[:d], out[:d]
-    shift = _dot(w, z[d:])
+    shift = dot(w, z[d:])
     top[:] = 0.0
     total = 0.0
     whole = X.shape[0] - X.shape[0] % 4
@@ -67,13 +67,13 @@ def square_operator(out, X, y, weight, lam, beta, z):
         c = dot1(X, i, w) + shift - y[i]
         add1(top, X, i, c)
         total += c
-    _finish(out, total, weight, lam, beta, z)
+    finish(out, total, weight, lam, beta, z)
 
 
 @kernel
 def logistic_value(X, y, w, r):
     """sum_i log(1 + exp(-y_i u_i)) with u_i = (X_i + r).w."""
-    shift = _dot(w, r)
+    shift = dot(w, r)
     total = 0.0
     for i in range(X.shape[0]):
         margin = y[i] * (dot1(X, i, w) + shift)
@@ -84,7 +84,7 @@ def logistic_value(X, y, w, r):
 @kernel
 def square_value(X, y, w, r):
     """sum_i (u_i - y_i)^2 / 2 with u_i = (X_i + r).w."""
-    shift = _dot(w, r)
+    shift = dot(w, r)
     total = 0.0
     for i in range(X.shape[0]):
         error = dot1(X, i, w) + shift - y[i]
@@ -93,7 +93,7 @@ def square_value(X, y, w, r):
 
 
 @kernel
-def _logistic_slope(u, label):
+def logistic_slope(u, label):
     # -y / (1 + exp(y u)), the exponential of a negative number only
     margin = label * u
     small = math.exp(-abs(margin))
@@ -101,7 +101,7 @@ def _logistic_slope(u, label):
 
 
 @kernel(reduction=True)
-def _dot(u, v):
+def dot(u, v):
     total = 0.0
     for j in range(u.size):
         total += np.float64(u[j]) * np.float64(v[j])
@@ -109,7 +109,7 @@ def _dot(u, v):
 
 
 @kernel
-def _finish(out, total, weight, lam, beta, z):
+def finish(out, total, weight, lam, beta, z):
     d = out.size // 2
     for j in range(d):
         w, r = z[j], z[d + j]

@@ -1,0 +1,75 @@
+"""A matrix of samples that stores only what is not zero, row after row (CSR)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mpimasha.kernels import regression_csr
+
+
+@dataclass(frozen=True)
+class SparseRows:
+    """N rows of d columns.
+
+    Attributes
+    ----------
+    values : (nonzeros,) float64
+    indices : (nonzeros,) uint32
+        Their columns, increasing in each row.
+    indptr : (N + 1,) int64
+        Row i holds the nonzeros indptr[i] to indptr[i + 1].
+    d : int
+    """
+
+    values: np.ndarray
+    indices: np.ndarray
+    indptr: np.ndarray
+    d: int
+
+    def __len__(self):
+        return len(self.indptr) - 1
+
+    @property
+    def lengths(self):
+        """How many nonzeros each row has, shape (N,)."""
+        return np.diff(self.indptr)
+
+    @property
+    def arrays(self):
+        """What the kernels of ``kernels/regression_csr.py`` take for a matrix."""
+        return self.values, self.indices, self.indptr
+
+    @classmethod
+    def of_lengths(cls, values, indices, lengths, d):
+        """The matrix whose row i has lengths[i] nonzeros."""
+        return cls(values, indices, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]), d)
+
+    @classmethod
+    def joined(cls, parts, d):
+        """The rows of all `parts`, one after the other."""
+        return cls.of_lengths(np.concatenate([p.values for p in parts]), np.concatenate([p.indices for p in parts]),
+                              np.concatenate([p.lengths for p in parts]), d)
+
+    def part(self, start, stop):
+        """Rows start to stop, a view."""
+        low, high = self.indptr[start], self.indptr[stop]
+        return SparseRows(self.values[low:high], self.indices[low:high], self.indptr[start:stop + 1] - low, self.d)
+
+    def take(self, rows):
+        """A copy of the given rows, in their order."""
+        lengths = self.lengths[rows]
+        taken = SparseRows.of_lengths(np.empty(lengths.sum()), np.empty(lengths.sum(), np.uint32), lengths, self.d)
+        regression_csr.take_rows(*taken.arrays, *self.arrays, np.asarray(rows, np.int64))
+        return taken
+
+    def scaled(self, scales):
+        """The columns multiplied by `scales`, shape (d,)."""
+        return SparseRows(self.values * scales[self.indices], self.indices, self.indptr, self.d)
+
+    def squares(self):
+        """The sum of squares of every column, shape (d,)."""
+        return np.bincount(self.indices, self.values**2, self.d)
+
+    def norms(self):
+        """The norm of every row, shape (N,)."""
+        return np.sqrt(np.bincount(np.repeat(np.arange(len(self)), self.lengths), self.values**2, len(self)))
