@@ -3,6 +3,8 @@
 Row i holds values[k] in column indices[k] for indptr[i] <= k < indptr[i + 1].
 """
 
+import math
+
 import numpy as np
 
 from ._jit import kernel
@@ -67,6 +69,31 @@ def absolute_gram(out, values, indices, indptr, v):
             u += abs(values[k]) * v[indices[k]]
         for k in range(indptr[i], indptr[i + 1]):
             out[indices[k]] += abs(values[k]) * u
+
+
+@kernel
+def row_norms(out, values, indices, indptr):
+    """out[i] = |X_i|."""
+    for i in range(out.size):
+        total = 0.0
+        for k in range(indptr[i], indptr[i + 1]):
+            total += np.float64(values[k]) * np.float64(values[k])
+        out[i] = math.sqrt(total)
+
+
+@kernel
+def column_squares(out, values, indices):
+    """out[j] = sum_i X_ij^2."""
+    out[:] = 0.0
+    for k in range(values.size):
+        out[indices[k]] += values[k] * values[k]
+
+
+@kernel
+def scale_columns(values, indices, scales):
+    """X_ij becomes scales[j] X_ij."""
+    for k in range(values.size):
+        values[k] *= scales[indices[k]]
 
 
 @kernel

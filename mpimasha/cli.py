@@ -93,6 +93,7 @@ def execute(options, comm):
             sys.stdout.write(listing(options.what))
         return DONE
     prepared = comm.together(lambda: _prepared(options, comm.size))
+    _load(prepared, comm)
     if options.command == "doctor":
         return doctor.examine(options, prepared, comm)
     return (_run if options.command == "run" else _compare)(options, prepared, comm)
@@ -111,11 +112,20 @@ def _prepared(options, ranks):
         problem, method = built[key], experiment.method()
         if ranks > problem.workers:
             raise UserError(f"{ranks} ranks for workers = {problem.workers}: use at most as many ranks as workers")
-        _check_fit(experiment, problem, method)
+        if problem.n is not None:
+            _check_fit(experiment, problem, method)
         pairs.append((experiment, problem))
     if options.command != "doctor":
         results.check_folder(results.default_folder("new") if options.out is None else options.out)
     return pairs
+
+
+def _load(prepared, comm):
+    """Let every problem read its data, and check against those whose n follows from them."""
+    unchecked = [pair for pair in prepared if pair[1].n is None]
+    for _, problem in prepared:
+        problem.load(comm)
+    comm.together(lambda: [_check_fit(e, problem, e.method()) for e, problem in unchecked])
 
 
 def _check_fit(experiment, problem, method):

@@ -8,6 +8,7 @@ would see.  Only buffers travel, nothing is pickled in a round.
 
 import sys
 from contextlib import contextmanager
+from itertools import accumulate
 
 import numpy as np
 
@@ -22,7 +23,7 @@ class Communicator:
         self.rank = self.comm.Get_rank() if self.comm else 0
         self.size = self.comm.Get_size() if self.comm else 1
         self.largest = _largest_buffer() if self.comm else sys.maxsize  # bytes that one collective can take
-        self.sent = {"rounds": 0, "observers": 0}  # bytes of the send buffers of this rank
+        self.sent = {"rounds": 0, "observers": 0, "set-up": 0}  # bytes of the send buffers of this rank
         self._account = "rounds"
         self._scratch = {}
 
@@ -115,6 +116,27 @@ class Communicator:
         """[value of rank 0, value of rank 1, ...] on every rank; set-up and summaries only."""
         return [value] if self.comm is None else self.comm.allgather(value)
 
+    def exchange(self, array, counts):
+        """The pieces that all ranks have for this one, in the order of the ranks; set-up only.
+
+        Parameters
+        ----------
+        array : (sum(counts),)
+            The pieces for rank 0, rank 1, ..., one after the other.
+        counts : sequence of int
+            Their lengths.
+        """
+        if self.comm is None:
+            return array
+        from mpi4py import MPI
+        counts = [int(c) for c in counts]
+        arriving = self.comm.alltoall(counts)
+        received = np.empty(sum(arriving), array.dtype)
+        kind = MPI.Datatype.fromcode(array.dtype.char)
+        self.sent["set-up"] += array.nbytes
+        self.comm.Alltoallv([array, counts, _starts(counts), kind], [received, arriving, _starts(arriving), kind])
+        return received
+
     def together(self, function):
         """Run `function` on every rank; a user's mistake on any of them is raised on all.
 
@@ -167,6 +189,10 @@ def _largest_buffer():
     """Bytes that MPI can count: below version 4 of the standard a count is a C int."""
     from mpi4py import MPI
     return 2**31 - 1 if min(MPI.VERSION, MPI.Get_version()[0]) < 4 else sys.maxsize
+
+
+def _starts(counts):
+    return [0, *accumulate(counts)][:-1]
 
 
 def _raise(error):

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mpimasha import npy, svmlight
 from mpimasha.errors import UserError
 from mpimasha.randomness import generator
 
@@ -24,7 +25,7 @@ def load(name):
         return checked(_load_npz(Path(name)), name)
     if name not in BUNDLED:
         raise UserError(f"problem.data = {name!r} is neither a bundled set ({', '.join(BUNDLED)}) nor a path ending "
-                        f"in .npz")
+                        f"in {', '.join(['.npz', npy.SUFFIX, *svmlight.SUFFIXES])}")
     try:
         from sklearn import datasets
     except ImportError:
@@ -61,17 +62,27 @@ def checked(pair, name):
     except (TypeError, ValueError):
         raise UserError(f"problem.data = {str(name)!r} is no pair of arrays: give X of shape (N, d) and y of shape "
                         f"(N,)") from None
+    check_shapes(X, y, name)
+    X, y = X.astype(np.float64), y.astype(np.float64)
+    check_values(X, y, name)
+    return X, y
+
+
+def check_shapes(X, y, name):
+    """Refuse arrays that are not numbers of shapes (N, d) and (N,), without looking at their values."""
     if X.dtype.kind not in "biuf" or y.dtype.kind not in "biuf":
         raise UserError(f"problem.data = {str(name)!r} is not numeric: X is of type {X.dtype} and y of type {y.dtype}, "
                         f"both must be real numbers")
-    X, y = X.astype(np.float64), y.astype(np.float64)
     if X.ndim != 2 or y.ndim != 1 or len(X) != len(y) or not X.size:
         raise UserError(f"problem.data = {str(name)!r} has X of shape {X.shape} and y of shape {y.shape}: they must be "
                         f"(N, d) and (N,) with N, d at least 1")
+
+
+def check_values(X, y, name):
+    """Refuse values that are not finite or cannot be squared."""
     if not (np.abs(X).max() <= _LARGEST and np.abs(y).max() <= _LARGEST):
         raise UserError(f"problem.data = {str(name)!r} contains values that are not finite, or beyond {_LARGEST:g}: "
                         f"remove those rows first")
-    return X, y
 
 
 def standardised(X):
@@ -80,9 +91,9 @@ def standardised(X):
     return np.where(constant, 0.0, X - X.mean(axis=0)) / np.where(constant, 1.0, X.std(axis=0))
 
 
-def signs(y, name):
-    """Labels -1 and 1 from any two classes, in their sorted order."""
-    classes = np.unique(y)
+def signs(y, name, classes=None):
+    """Labels -1 and 1 from any two classes, in their sorted order; of a part of the data, given all `classes`."""
+    classes = np.unique(y) if classes is None else classes
     if len(classes) != 2:
         raise UserError(f"problem.data = {str(name)!r} has {len(classes)} classes: the logistic loss needs two "
                         f"(or use loss = 'square')")

@@ -163,8 +163,8 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     """
     stop = stop if stop is not None else Stop()
     check_every(every)
-    _check_reference(reference, problem.n)
     run = Run(problem, method, comm, seed, wire, transport)
+    _check_reference(reference, problem.n)
     if isinstance(reference, str):
         from mpimasha.reference import find
         reference = find(problem, run.comm)

@@ -35,6 +35,11 @@ class SparseRows:
         return np.diff(self.indptr)
 
     @property
+    def width(self):
+        """The least number of columns that holds them all."""
+        return int(self.indices.max()) + 1 if len(self.indices) else 0
+
+    @property
     def arrays(self):
         """What the kernels of ``kernels/regression_csr.py`` take for a matrix."""
         return self.values, self.indices, self.indptr
@@ -50,6 +55,10 @@ class SparseRows:
         return cls.of_lengths(np.concatenate([p.values for p in parts]), np.concatenate([p.indices for p in parts]),
                               np.concatenate([p.lengths for p in parts]), d)
 
+    def of_width(self, d):
+        """The same rows, of d columns."""
+        return SparseRows(self.values, self.indices, self.indptr, d)
+
     def part(self, start, stop):
         """Rows start to stop, a view."""
         low, high = self.indptr[start], self.indptr[stop]
@@ -62,14 +71,18 @@ class SparseRows:
         regression_csr.take_rows(*taken.arrays, *self.arrays, np.asarray(rows, np.int64))
         return taken
 
-    def scaled(self, scales):
-        """The columns multiplied by `scales`, shape (d,)."""
-        return SparseRows(self.values * scales[self.indices], self.indices, self.indptr, self.d)
+    def scale(self, scales):
+        """Multiply the columns by `scales`, shape (d,), in place."""
+        regression_csr.scale_columns(self.values, self.indices, scales)
 
     def squares(self):
         """The sum of squares of every column, shape (d,)."""
-        return np.bincount(self.indices, self.values**2, self.d)
+        out = np.empty(self.d)
+        regression_csr.column_squares(out, self.values, self.indices)
+        return out
 
     def norms(self):
         """The norm of every row, shape (N,)."""
-        return np.sqrt(np.bincount(np.repeat(np.arange(len(self)), self.lengths), self.values**2, len(self)))
+        out = np.empty(len(self))
+        regression_csr.row_norms(out, *self.arrays)
+        return out

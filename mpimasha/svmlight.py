@@ -14,7 +14,7 @@ from mpimasha.kernels import svmlight as kernels
 from mpimasha.sparse_rows import SparseRows
 
 SUFFIXES = (".svm", ".libsvm", ".svmlight", ".txt")
-MOST_FEATURES = 2**32  # indices are uint32
+MOST_FEATURES = 2**27  # more are a slip: 1 GB for each vector of that many
 _BLOCK = 2**23  # bytes parsed at a time: what a rank holds besides its result
 _LOOK = 2**12  # bytes looked at for the end of a line
 
@@ -143,7 +143,7 @@ _REMEDIES = {
 def _complaint(path, at, fault, token, features, base):
     """The sentence on the character at byte `at` of the file."""
     line, column = _position(path, at)
-    remedy = "columns are counted in 32 bits" if features == MOST_FEATURES else "correct problem.features or the line"
+    remedy = "more do not fit in memory" if features == MOST_FEATURES else "correct problem.features or the line"
     return f"problem.data = {path!r}, line {line}, column {column}: {token!r} " \
            + _REMEDIES[fault].format(features=features, last=features - 1 + base, remedy=remedy)
 

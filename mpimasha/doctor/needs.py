@@ -12,7 +12,6 @@ from mpimasha.compressors.identity import Identity
 from mpimasha.errors import UserError
 from mpimasha.ledger import Ledger
 from mpimasha.memory import Memory, Plain
-from mpimasha.problems.base import Problem
 from mpimasha.run import Run
 from mpimasha.state import PerWorker
 from mpimasha.transports.base import Transport
@@ -52,8 +51,8 @@ def forecast(experiment, problem, comm):
 
 
 def _knows_constants(problem, comm):
-    """Whether the problem has its constants at hand, without data to read or estimates to make."""
-    if type(problem).load is not Problem.load or problem.n**3 * -(-problem.workers // comm.size) > _CHEAP:
+    """Whether the problem has its constants at hand, at little cost and without estimates."""
+    if problem.n**3 * -(-problem.workers // comm.size) > _CHEAP:
         return False
     return problem.L is not None and problem.lipschitz(block(comm.rank, comm.size, problem.workers).start) is not None
 

@@ -8,13 +8,18 @@ import numpy as np
 from mpimasha import data
 from mpimasha.communicator import block
 from mpimasha.errors import UserError
-from mpimasha.kernels import regression
+from mpimasha.kernels import regression, regression_csr
 from mpimasha.names import check_kinds
+from mpimasha.newton import solve
 from mpimasha.problems.base import Problem, check, check_positive, check_workers
 from mpimasha.proximal import Balls
+from mpimasha.shards import Facts, Shards, arrays, check_enough, check_file_keys, is_sharded
+from mpimasha.sparse_rows import SparseRows
+from mpimasha.svmlight import MOST_FEATURES
 
-_LOSSES = {"logistic": (regression.logistic_operator, regression.logistic_value, 0.25),
-           "square": (regression.square_operator, regression.square_value, 1.0)}  # the last: sup l''
+# operators of dense and of sparse samples, value, sup l''
+_LOSSES = {"logistic": (regression.logistic_operator, regression_csr.logistic_operator, regression.logistic_value, 0.25),
+           "square": (regression.square_operator, regression_csr.square_operator, regression.square_value, 1.0)}
 _SPLITS = data.SPLITS
 
 
@@ -36,30 +41,40 @@ class RobustRegression(Problem):
     Parameters
     ----------
     data : str or (X, y)
-        A bundled set, the path of an .npz file with arrays X (N, d) and y (N,), or arrays.
+        A bundled set, the path of an .npz file with arrays X (N, d) and y (N,), or arrays: whole on every rank.
+        Or a file of which every rank reads its own part when the run begins: the path of a LIBSVM file (.svm,
+        .libsvm, .svmlight, .txt), or of an .npy file with X and, as `labels`, another with y.  Solution and gap in
+        closed form are then not known, nor is n before (but for `features`).
     loss : {"logistic", "square"}
         logistic: log(1 + exp(-y u)) with the two classes as y = -1, 1; square: (u - y)^2 / 2.
     standardise : bool
-        Columns of X (and y under the square loss) to mean 0 and variance 1.
+        Columns of X (and y under the square loss) to mean 0 and variance 1; those of a LIBSVM file to mean square
+        1, not centred, which would fill in the zeros.
     lam, beta : float
         Weights of the two regularisers.
     split : {"shuffled", "even", "sorted"}
         Samples in random order, in the file's order, or sorted by label; then one
-        contiguous block a worker.
+        contiguous block a worker, of equal numbers of samples ("even" in a LIBSVM file: of equal numbers of bytes).
     radius : float, optional
         Project w onto the ball of this radius, at most R_w; 0 for no ball.
     workers : int
     seed : int
         Of the shuffle.
+    labels : str
+        The path of y for an .npy file.
+    features : int
+        Columns of a LIBSVM file; 0 for as many as its largest index says.
+    zero_based : bool
+        Whether the indices of a LIBSVM file begin with 0.
     """
 
     name = "robust_regression"
 
     def __init__(self, data: str | tuple = "breast_cancer", loss: str = "logistic", standardise: bool = True,
                  lam: float = 0.1, beta: float = 1.0, split: str = "shuffled", radius: float = 0.0,
-                 workers: int = 10, seed: int = 0):
+                 workers: int = 10, seed: int = 0, labels: str = "", features: int = 0, zero_based: bool = False):
         check_kinds(RobustRegression, "problem.", data=data, loss=loss, standardise=standardise, lam=lam, beta=beta,
-                    split=split, radius=radius, seed=seed)
+                    split=split, radius=radius, seed=seed, labels=labels, features=features, zero_based=zero_based)
         if loss not in _LOSSES:
             raise UserError(f"problem.loss = {loss!r} is unknown: use {' or '.join(_LOSSES)}")
         if split not in _SPLITS:
@@ -69,22 +84,31 @@ class RobustRegression(Problem):
         self.beta = check_positive("problem.beta", beta)
         self.workers = check_workers(workers)
         self.seed = check("problem.seed", seed, "a whole number of at least 0", 0, np.inf)
-        self._F, self._value, self.curvature = _LOSSES[loss]
+        self._F, self._F_sparse, self._value, self.curvature = _LOSSES[loss]
         self.R_w = float(np.sqrt(self.beta / (2 * self.curvature)))
         self.radius = check("problem.radius", radius, f"a number from 0 (no ball) to sqrt(beta/(2 sup l'')) = "
                             f"{self.R_w:.4g}", 0, self.R_w)
-        self._arrange(data, standardise)
-        self.n, self.saddle = 2 * self.X.shape[1], self.X.shape[1]
-        if self.radius:
-            self.prox = Balls([(slice(0, self.n // 2), self.radius)])
+        self.source = data if isinstance(data, str) else "arrays"
+        self.standardise, self.labels, self.zero_based = standardise, labels, zero_based
+        self.features = check("problem.features", features, "0 (as many as the file has) or a whole number up to "
+                              f"{MOST_FEATURES}", 0, MOST_FEATURES)
+        check_file_keys(self.source, labels, features, zero_based)
+        self.n = self.N = self._shards = None
+        if is_sharded(data):
+            self._set_width(features)
+        else:
+            self._arrange(data, standardise)
+
+    def _set_width(self, d):
+        """n = 2 d, once d is known."""
+        self.n = 2 * d or None
+        self.saddle = d or None
+        if self.radius and d:
+            self.prox = Balls([(slice(0, d), self.radius)])
 
     def _arrange(self, source, standardise):
-        named = isinstance(source, str)
-        X, y = data.load(source) if named else data.checked(source, "arrays")
-        self.source = source if named else "arrays"
-        if len(y) < self.workers:
-            raise UserError(f"workers = {self.workers} exceeds the {len(y)} samples of problem.data = {self.source!r}: "
-                            f"use at most one worker a sample")
+        X, y = data.load(source) if isinstance(source, str) else data.checked(source, "arrays")
+        check_enough(len(y), self.workers, self.source)
         if standardise:
             X = data.standardised(X)
         if self.loss == "logistic":
@@ -93,22 +117,55 @@ class RobustRegression(Problem):
             y = data.standardised(y)
         order = data.order(self.split, y, self.seed)
         self.X, self.y = np.ascontiguousarray(X[order]), y[order]
+        self.N = len(y)
+        self._set_width(self.X.shape[1])
+
+    def load(self, comm):
+        if not is_sharded(self.source) or comm.size > self.workers:  # the latter is refused with the fleet
+            return
+        if any(comm.gather_objects(self._lacks(block(comm.rank, comm.size, self.workers)))):
+            self._shards = self._read(comm)
+            self.N = self._shards.N
+            self._set_width(self._shards.d)
+
+    def _lacks(self, owned):
+        return self._shards is None or not set(owned) <= set(self._shards.owned)
+
+    def _read(self, comm):
+        if self.labels:
+            shards = Shards.of_npy(comm, self.source, self.labels, self.workers, self.split, self.seed)
+        else:
+            shards = Shards.of_svmlight(comm, self.source, self.workers, self.features, self.zero_based)
+            shards.deal(comm, self.split, self.seed)
+        if self.loss == "logistic":
+            shards.sign_labels(comm)
+        if self.standardise:
+            shards.standardise(comm, labels=self.loss == "square")
+        shards.settle(comm)
+        return shards
 
     def shard(self, worker):
-        """X (N_m, d) and y (N_m,) of one worker."""
-        rows = block(worker, self.workers, len(self.y))
+        """X (N_m, d), an array or SparseRows, and y (N_m,) of one worker; of one this rank owns, if it read a file."""
+        if self._shards is not None:
+            return self._shards.of(worker)
+        if self.N is None:
+            raise UserError(f"problem.data = {self.source!r} has not been read: call load(comm) first, as Run does")
+        rows = block(worker, self.workers, self.N)
         return self.X[rows.start:rows.stop], self.y[rows.start:rows.stop]
 
     def footprint(self, owned):
-        return self.X.nbytes + self.y.nbytes  # every rank reads all
+        if self._shards is None:
+            return self.X.nbytes + self.y.nbytes  # every rank reads all
+        return sum(array.nbytes for m in owned for array in (*arrays(self.shard(m)[0]), self.shard(m)[1]))
 
     def operator(self, worker):
         X, y = self.shard(worker)
-        return self._operator(X, y, self.workers / len(self.y))
+        return self._operator(X, y, self.workers / self.N)
 
     def _operator(self, X, y, weight):
-        lam, beta, kernel = self.lam, self.beta, self._F
-        return lambda z, out: kernel(out, X, y, weight, lam, beta, z)
+        lam, beta, kernel = self.lam, self.beta, self._F_sparse if isinstance(X, SparseRows) else self._F
+        matrix = arrays(X)
+        return lambda z, out: kernel(out, *matrix, y, weight, lam, beta, z)
 
     # -- constants on |w| <= R_w, |r| <= R_r -----------------------------------------
 
@@ -117,25 +174,31 @@ class RobustRegression(Problem):
         return min(self.lam, self.beta - self.curvature * self.R_w**2)
 
     @cached_property
+    def _facts(self):
+        """Of all samples."""
+        return Facts.of(self.X, self.y) if self._shards is None else Facts.joined(self._shards.facts)
+
+    @property
     def L(self):
-        return self._bound(self.X, self.y, 1 / len(self.y))
+        return None if self.N is None else self._bound(self._facts, 1 / self.N)
 
     def lipschitz(self, worker):
-        return self._bound(*self.shard(worker), self.workers / len(self.y))
+        facts = Facts.of(*self.shard(worker)) if self._shards is None else self._shards.facts[worker]
+        return self._bound(facts, self.workers / self.N)
 
-    @cached_property
+    @property
     def _R_r(self):
         """Where the best r lies: beta r = S w, with |S| <= sup|mean l'| on the region."""
         if self.loss == "logistic":
             return self.R_w / self.beta
         # |S| <= R_w (mean|x| + R_r) + mean|y| and R_w^2 = beta/2 give R_r = mean|x| + 2 R_w mean|y| / beta
-        return float(_norms(self.X).mean() + 2 * self.R_w * np.abs(self.y).mean() / self.beta)
+        return float(self._facts.norm + 2 * self.R_w * self._facts.label / self.beta)
 
-    def _bound(self, X, y, weight):
-        """|[[Lww, Lwr], [Lwr, Lrr]]|_2 >= L of weight * sum over (X, y) plus the regularisers."""
-        share, spread = weight * len(y), _norms(X).mean()
-        slope = 1.0 if self.loss == "logistic" else self.R_w * (spread + self._R_r) + np.abs(y).mean()
-        top = np.sqrt(np.linalg.eigvalsh(X.T @ X if len(X) >= X.shape[1] else X @ X.T)[-1] / len(y))
+    def _bound(self, facts, weight):
+        """|[[Lww, Lwr], [Lwr, Lrr]]|_2 >= L of weight * the sum over those samples plus the regularisers."""
+        share, spread = weight * facts.count, facts.norm
+        slope = 1.0 if self.loss == "logistic" else self.R_w * (spread + self._R_r) + facts.label
+        top = np.sqrt(facts.top / max(facts.count, 1))
         ww = share * self.curvature * (top + self._R_r)**2 + self.lam
         wr = share * (slope + self.curvature * self.R_w * (spread + self._R_r))
         rr = max(self.beta, share * self.curvature * self.R_w**2 - self.beta)
@@ -143,19 +206,30 @@ class RobustRegression(Problem):
 
     def warnings(self, z):
         norm = np.linalg.norm(z[:self.n // 2])
+        if norm == 0:
+            return self._warnings_of_the_region()
         if norm <= self.R_w:
             return []
         return [f"|w| = {norm:.3g} has left the ball of radius {self.R_w:.3g} on which L and mu hold: the problem may "
                 f"not be monotone there (raise problem.beta or set problem.radius)"]
 
+    def _warnings_of_the_region(self):
+        """That the w allowed can hardly tell the samples apart: |w'x| at most a twentieth of what the loss looks at."""
+        radius, key = (self.radius, "radius") if self.radius else (self.R_w, "beta")
+        reach, scale = radius * self._facts.norm, 1.0 if self.loss == "logistic" else self._facts.label
+        if reach >= 0.05 * scale:
+            return []
+        return [f"problem.{key} = {getattr(self, key):.3g} leaves w only a ball of radius {radius:.3g}, on which |w'x| "
+                f"of a mean sample stays below {reach:.2g} (labels: {scale:.2g}): raise problem.{key}"]
+
     # -- solution and gap, by Newton's method on the whole data ------------------------
 
     def solution(self):
-        """z* by a damped Newton method on F, to rounding; None when a ball is projected on."""
-        if self.radius:
+        """z* by a damped Newton method on F, to rounding; None when a ball is projected on or the data are distributed."""
+        if self.radius or is_sharded(self.source):
             return None
         F, z = self._operator(self.X, self.y, 1 / len(self.y)), self.start()
-        return _newton(lambda z: _evaluate(F, z), self._jacobian, z)
+        return solve(lambda z: _evaluate(F, z), self._jacobian, z)
 
     def _links(self, w, r):
         """l'(u_i) and l''(u_i)."""
@@ -175,7 +249,9 @@ class RobustRegression(Problem):
         return np.block([[ww, wr], [-wr.T, self.beta * eye - h.mean() * np.outer(w, w)]])
 
     def gap(self, z):
-        """max_r f(w, r) - min_w' f(w', r); None where f(w, .) is not concave or a ball is set."""
+        """max_r f(w, r) - min_w' f(w', r); None where f(w, .) is not concave, a ball is set or the data are distributed."""
+        if is_sharded(self.source):
+            return None
         d = self.n // 2
         w, r = z[:d], z[d:]
         if self.radius or self.curvature * (w @ w) > self.beta:
@@ -194,44 +270,24 @@ class RobustRegression(Problem):
         def slope(t):
             _, h = self._links(w, t[0] * w)
             return np.array([[self.beta - h.mean() * (w @ w)]])
-        return _newton(equation, slope, np.zeros(1))[0] * w
+        return solve(equation, slope, np.zeros(1))[0] * w
 
     def _best_w(self, w, r):
         d = self.n // 2
         F = self._operator(self.X, self.y, 1 / len(self.y))
-        return _newton(lambda v: _evaluate(F, np.concatenate([v, r]))[:d],
+        return solve(lambda v: _evaluate(F, np.concatenate([v, r]))[:d],
                        lambda v: self._jacobian(np.concatenate([v, r]))[:d, :d], w.copy())
 
     def identity(self):
-        digest = hashlib.sha256(self.X.tobytes() + self.y.tobytes()).hexdigest()
+        if self._shards is None:
+            digest = hashlib.sha256(self.X.tobytes() + self.y.tobytes()).hexdigest()
+        else:
+            digest = self._shards.digest
         return f"robust_regression {self.loss} lam={self.lam!r} beta={self.beta!r} radius={self.radius!r} " \
                f"workers={self.workers} data={digest}"
-
-
-def _norms(X):
-    return np.sqrt(np.einsum("ij,ij->i", X, X))
 
 
 def _evaluate(F, z):
     out = np.empty_like(z)
     F(z, out)
     return out
-
-
-def _newton(F, jacobian, z, steps=100):
-    """Damped Newton for a smooth strongly monotone F, until |F| falls no more (rounding)."""
-    value = F(z)
-    near = 1e-16 * (value @ value)  # where Newton converges quadratically, a failing full step is rounding
-    for _ in range(steps):
-        direction, step = np.linalg.solve(jacobian(z), value), 1.0
-        shortest = 1.0 if value @ value <= near else 1e-8
-        while step >= shortest:
-            trial = z - step * direction
-            new = F(trial)
-            if new @ new < value @ value:
-                break
-            step /= 2
-        else:
-            return z
-        z, value = trial, new
-    return z
