@@ -15,7 +15,7 @@ import numpy as np
 REDUCTION = {"reassoc", "nsz"}  # lets a sum vectorise; NaN and infinity keep their meaning
 
 
-def kernel(function=None, *, reduction=False):
+def kernel(function=None, *, reduction=False, inline=False):
     """Compile `function` with Numba on its first call, without the GIL and with a disk cache.
 
     Parameters
@@ -25,16 +25,20 @@ def kernel(function=None, *, reduction=False):
     reduction : bool
         Allow the terms of a floating-point sum to be reordered. The order then depends on the CPU's vector
         width and on the length, never on alignment. For sums only.
+    inline : bool
+        Put the body where it is called: for the smallest steps of loops over characters.
 
     Notes
     -----
     With ``NUMBA_DISABLE_JIT=1`` the plain function runs; like compiled code it gives no floating-point warnings.
     """
     if function is None:
-        return functools.partial(kernel, reduction=reduction)
+        return functools.partial(kernel, reduction=reduction, inline=inline)
     if numba.config.DISABLE_JIT:
         return _plain(function)
     options = {"nogil": True, "error_model": "numpy", "fastmath": REDUCTION if reduction else False}
+    if inline:
+        options["inline"] = "always"
     return _compiled(function, options)
 
 

@@ -12,7 +12,7 @@ _POWERS = np.array([float(10**k) for k in range(23)])  # those that float64 hold
 _DOUBT = 2.0**-50  # of the tail's own roundings, which are below 2^-52 of it
 
 
-@kernel
+@kernel(inline=True)
 def number(text, at):
     """The number that begins at `at`: [+-]digits[.digits][e[+-]digits], with at least one digit before the e.
 
@@ -38,25 +38,25 @@ def number(text, at):
     return -value if negative else value, i, EXACT
 
 
-@kernel
+@kernel(inline=True)
 def digits_at(text, at):
     """(whole number of the digits that begin at `at`, where they end); meant for up to 18 of them."""
-    return _append(text[:at + _DIGITS], at, np.int64(0))
+    return _append(text, at, min(at + _DIGITS, text.size), np.int64(0))
 
 
-@kernel
+@kernel(inline=True)
 def _is_digit(character):
     return _ZERO <= character <= _ZERO + 9
 
 
-@kernel
+@kernel(inline=True)
 def _sign(text, i):
     if i < text.size and (text[i] == _MINUS or text[i] == _PLUS):
         return text[i] == _MINUS, i + 1
     return False, i
 
 
-@kernel
+@kernel(inline=True)
 def _mantissa(text, i):
     """(digits as a whole number, how many are significant, how many stand behind the point, end, any at all).
 
@@ -64,33 +64,33 @@ def _mantissa(text, i):
     """
     first, places, points = i, 0, 0
     begin = i = _zeros_end(text, i)
-    value, i = _append(text, i, np.int64(0))
+    value, i = _append(text, i, text.size, np.int64(0))
     digits = i - begin
     if i < text.size and text[i] == _POINT:
         points, point = 1, i + 1
         begin = _zeros_end(text, point) if digits == 0 else point
-        value, i = _append(text, begin, value)
+        value, i = _append(text, begin, text.size, value)
         digits += i - begin
         places = i - point
     return value, digits, places, i, i - first > points
 
 
-@kernel
+@kernel(inline=True)
 def _zeros_end(text, i):
     while i < text.size and text[i] == _ZERO:
         i += 1
     return i
 
 
-@kernel
-def _append(text, i, value):
-    while i < text.size and _is_digit(text[i]):
+@kernel(inline=True)
+def _append(text, i, stop, value):
+    while i < stop and _is_digit(text[i]):
         value = value * 10 + (np.int64(text[i]) - _ZERO)
         i += 1
     return value, i
 
 
-@kernel
+@kernel(inline=True)
 def _exponent(text, i):
     """(power of ten, end, whether it is one); no exponent is 0."""
     if i >= text.size or (text[i] != _E and text[i] != _SMALL_E):
@@ -103,7 +103,7 @@ def _exponent(text, i):
     return -power if negative else power, i, i > first
 
 
-@kernel
+@kernel(inline=True)
 def _scaled(mantissa, power):
     """(mantissa 10^power rounded to nearest, whether that is certain), for a mantissa of at most 18 digits."""
     if mantissa == 0:

@@ -70,7 +70,7 @@ def parse(text, base, features, labels, indptr, indices, values, long):
     return rows, nonzeros, longs, SOUND, i
 
 
-@kernel
+@kernel(inline=True)
 def _features(text, i, base, features, indices, values, nonzeros, long, longs):
     """The pairs of one line; (nonzeros, longs, fault, where the pairs end or the fault is)."""
     i = _query_end(text, _blanks_end(text, i))
@@ -94,14 +94,14 @@ def _features(text, i, base, features, indices, values, nonzeros, long, longs):
     return nonzeros, longs, SOUND, i
 
 
-@kernel
+@kernel(inline=True)
 def _number_fault(text, value, end, found, kind):
     if found == NONE or not (_is_blank(text, end) or _line_ends(text, end)):
         return kind
     return TOO_LARGE if abs(value) > LARGEST else SOUND
 
 
-@kernel
+@kernel(inline=True)
 def _note(long, longs, found, place, begin, end):
     if found != LONG:
         return longs
@@ -109,7 +109,7 @@ def _note(long, longs, found, place, begin, end):
     return longs + 1
 
 
-@kernel
+@kernel(inline=True)
 def _query_end(text, i):
     """Behind a "qid:..." and the blanks that follow it; where there is none, i."""
     if i + _QID.size > text.size:
@@ -122,25 +122,25 @@ def _query_end(text, i):
     return _blanks_end(text, i)
 
 
-@kernel
+@kernel(inline=True)
 def _is_blank(text, i):
     # space, tab, vertical tab, form feed, carriage return
     return i < text.size and (text[i] == 32 or (9 <= text[i] <= 13 and text[i] != _NEWLINE))
 
 
-@kernel
+@kernel(inline=True)
 def _line_ends(text, i):
     return i >= text.size or text[i] == _NEWLINE or text[i] == _HASH
 
 
-@kernel
+@kernel(inline=True)
 def _blanks_end(text, i):
     while _is_blank(text, i):
         i += 1
     return i
 
 
-@kernel
+@kernel(inline=True)
 def _next_line(text, i):
     while i < text.size and text[i] != _NEWLINE:
         i += 1
