@@ -1,17 +1,15 @@
 """The command line: what was asked for, and the runs that follow from it."""
 
-import argparse
 import json
 import logging
 import sys
 from pathlib import Path
 
-import mpimasha
-from mpimasha import config, doctor, observers, plotting, results, tables
+from mpimasha import arguments, config, doctor, observers, plotting, results, tables
 from mpimasha.communicator import Communicator
 from mpimasha.errors import UserError
 from mpimasha.files import writing
-from mpimasha.listing import LISTS, listing
+from mpimasha.listing import listing
 from mpimasha.measure import ERRORS, check_targets
 from mpimasha.names import nearest
 from mpimasha.problems import PROBLEMS
@@ -21,58 +19,10 @@ from mpimasha.stop import DIVERGED
 from mpimasha.transports import choose
 
 DONE, EXIT_DIVERGED = 0, 4  # 1 and 2, failure and bad input, are launch.guard's
+parse = arguments.parse
 _log = logging.getLogger("mpimasha")
-_SHORT = {"method": "method.name", "compressor": "compressor.up",
-          "server_compressor": "compressor.down", "workers": "workers", "wire": "wire",
-          "transport": "transport.name", "seed": "seed"}
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f"{message} (see {self.prog} --help)")
-
-
-def parse(argv):
-    """The options of a command line; raises UserError where argparse would exit."""
-    parser = _Parser(prog="mpimasha", description="Distributed variational inequalities with compressed communication.")
-    parser.add_argument("--version", action="version", version=f"mpimasha {mpimasha.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,compare,doctor,list}")
-    run = commands.add_parser("run", help="solve one problem by one method")
-    run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
-    compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
-    compare.add_argument("experiment", metavar="EXPERIMENT.toml")
-    examine = commands.add_parser("doctor", help="whether installation, machine and launch will work")
-    examine.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", nargs="?", help="what it would need")
-    for command in (run, compare, examine):
-        _add_experiment_options(command)
-    for command in (run, compare):
-        _add_run_options(command)
-    listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
-    listing.add_argument("what", nargs="?", choices=list(LISTS))
-    listing.set_defaults(ranks=None, launcher=None)
-    return parser.parse_args(argv)
-
-
-def _add_experiment_options(command):
-    add = command.add_argument
-    add("-n", dest="ranks", type=int, metavar="N", help="start N ranks with the launcher of the loaded MPI")
-    add("--launcher", metavar="COMMAND", help="another launcher, as in 'mpiexec -bind-to core'")
-    add("--method", metavar="M", help="method.name")
-    add("--compressor", metavar="UP", help="compressor.up, as in randk:0.05 or topk:20")
-    add("--server-compressor", metavar="DOWN", help="compressor.down, as in qsgd:4")
-    add("--workers", type=int, metavar="M", help="number of workers, at least as many as ranks")
-    add("--wire", metavar="W", help="float64 or float32: the type of values in messages")
-    add("--transport", metavar="T", help="transport.name")
-    add("--seed", type=int, help="of every random stream of the run")
-    add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="any key of the file, dotted")
-    add("--json", action="store_true", help="end with one line of JSON on standard output")
-
-
-def _add_run_options(command):
-    add = command.add_argument
-    add("--out", metavar="DIR", help="the run's folder (default runs/...)")
-    add("-v", "--verbose", action="store_true")
-    add("-q", "--quiet", action="store_true")
+_SHORT = {"method": "method.name", "compressor": "compressor.up", "server_compressor": "compressor.down",
+          "workers": "workers", "wire": "wire", "transport": "transport.name", "seed": "seed"}
 
 
 def validate(options, ranks):
@@ -206,7 +156,8 @@ def _compared(options, prepared, found, folder, comm):
 def _target(prepared):
     """The lowest level that a run aims at, of the measure the runs are judged by."""
     stops = [e.stop.resolved(problem, _solvable(problem)) for e, problem in prepared]
-    return min((value for name in ERRORS for stop in stops if (value := getattr(stop, name))), default=tables.MILESTONE)
+    targets = [getattr(stop, name) for name in ERRORS for stop in stops]
+    return min(filter(None, targets), default=tables.MILESTONE)
 
 
 def _solvable(problem):
@@ -250,9 +201,8 @@ def summary(result):
     """The end of a run, for a human."""
     s, end = result.summary, {"converged": "reached its target", "rounds": "reached its limit of rounds",
                               "seconds": "reached its limit of seconds", "diverged": "DIVERGED"}[result.status]
-    measured = [(name, s[key]) for name, key in
-                (("relative error", "relative_error"), ("residual", "residual"), ("gap", "gap"), ("gap of average", "gap_average"))
-                if s[key] is not None]
+    names = {"relative_error": "relative error", "residual": "residual", "gap": "gap", "gap_average": "gap of average"}
+    measured = [(name, s[key]) for key, name in names.items() if s[key] is not None]
     lines = [("", f"{s['method']} {end} after {s['rounds']} rounds")]
     lines += [(name, f"{value:.3e}") for name, value in measured]
     lines += [("uplink", f"{s['uplink_bits_per_worker'] / 1e6:.4g} Mbit per worker"),

@@ -189,8 +189,8 @@ def _compressors(document):
         _typed(f"compressor.{role}", text, str)
     if "mask" in table:
         if "up" not in texts or texts["up"].partition(":")[0] != "randk":
-            raise UserError(f"compressor.mask = {names.shown(table['mask'])} belongs to randk: set compressor.up to it, "
-                            f"as in 'randk:0.05'")
+            raise UserError(f"compressor.mask = {names.shown(table['mask'])} belongs to randk: set compressor.up to "
+                            f"it, as in 'randk:0.05'")
         texts["up"] += f",mask={table['mask']}"
     chosen = {}
     for role, text in texts.items():

@@ -58,7 +58,8 @@ class Measure:
 
     def _row(self, targets, full, seconds):
         run, z, ledger = self.run, self.run.method.iterate, self.run.ledger
-        row = {"round": run.k, "relative_error": self._relative_error(z), "residual": None, "gap": None, "gap_average": None,
+        row = {"round": run.k, "relative_error": self._relative_error(z),
+               "residual": None, "gap": None, "gap_average": None,
                "uplink_bits": ledger.uplink_bits, "downlink_bits": ledger.downlink_bits,
                "wire_bytes": run.comm.sent["rounds"], "exchanges": ledger.exchanges,
                "operator_calls": ledger.operator_calls / len(run.fleet.owned), "seconds": seconds,

@@ -15,7 +15,9 @@ def available():
 
 
 def comparison(results, path, title):
-    """The error (relative error, else gap, else residual) against Mbit up, and against Mbit in both directions, one curve a method.
+    """The error against Mbit up, and against Mbit in both directions, one curve a method.
+
+    The error is the relative error, or the gap or the residual where it is not known.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def comparison(results, target):
 
 
 def mbit(rows, key, level):
-    """Mbit of `key` when the error (`mpimasha.measure.kind`) first fell to `level`, log-linear between two rows; None if never."""
+    """Mbit of `key` when the error first fell to `level`, log-linear between two rows; None if it never did."""
     before, name = None, kind(rows)
     for row in rows:
         now = error(row, name)

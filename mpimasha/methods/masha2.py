@@ -53,8 +53,8 @@ class Masha2(Masha1):
     def theory_gamma(self, constants):
         """gamma = sqrt(1 - tau)/(2 delta delta_serv L_rms)."""
         if self.refresh is not None:
-            raise UserError("method.gamma = 'theory': no step size is known for masha2 with a compressed refresh, give a "
-                            "number or '0.25/L'")
+            raise UserError("method.gamma = 'theory': no step size is known for masha2 with a compressed refresh, give "
+                            "a number or '0.25/L'")
         delta = contraction(self.up.compressor)
         delta_serv = 1.0 if self._down is None else contraction(self._down)
         return np.sqrt(1 - self.tau) / (2 * delta * delta_serv * needed(constants.L_rms, "L_m"))

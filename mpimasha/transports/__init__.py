@@ -16,6 +16,6 @@ def choose(name, compressor):
         raise UserError(f"transport.name = {name!r} is unknown: use auto, {', '.join(TRANSPORTS)}")
     chosen = TRANSPORTS[name]
     if chosen.additive_only and not compressor.additive:
-        raise UserError(f"transport.name = {name!r} adds up values that stand for the same coordinates and cannot carry "
-                        f"{compressor}: use auto")
+        raise UserError(f"transport.name = {name!r} adds up values that stand for the same coordinates and cannot "
+                        f"carry {compressor}: use auto")
     return chosen

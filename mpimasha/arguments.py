@@ -1,0 +1,55 @@
+"""What can be said on the command line."""
+
+import argparse
+
+import mpimasha
+from mpimasha.errors import UserError
+from mpimasha.listing import LISTS
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def parse(argv):
+    """The options of a command line; raises UserError where argparse would exit."""
+    parser = _Parser(prog="mpimasha", description="Distributed variational inequalities with compressed communication.")
+    parser.add_argument("--version", action="version", version=f"mpimasha {mpimasha.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,compare,doctor,list}")
+    run = commands.add_parser("run", help="solve one problem by one method")
+    run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
+    compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
+    compare.add_argument("experiment", metavar="EXPERIMENT.toml")
+    examine = commands.add_parser("doctor", help="whether installation, machine and launch will work")
+    examine.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", nargs="?", help="what it would need")
+    for command in (run, compare, examine):
+        _add_experiment_options(command)
+    for command in (run, compare):
+        _add_run_options(command)
+    listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
+    listing.add_argument("what", nargs="?", choices=list(LISTS))
+    listing.set_defaults(ranks=None, launcher=None)
+    return parser.parse_args(argv)
+
+
+def _add_experiment_options(command):
+    add = command.add_argument
+    add("-n", dest="ranks", type=int, metavar="N", help="start N ranks with the launcher of the loaded MPI")
+    add("--launcher", metavar="COMMAND", help="another launcher, as in 'mpiexec -bind-to core'")
+    add("--method", metavar="M", help="method.name")
+    add("--compressor", metavar="UP", help="compressor.up, as in randk:0.05 or topk:20")
+    add("--server-compressor", metavar="DOWN", help="compressor.down, as in qsgd:4")
+    add("--workers", type=int, metavar="M", help="number of workers, at least as many as ranks")
+    add("--wire", metavar="W", help="float64 or float32: the type of values in messages")
+    add("--transport", metavar="T", help="transport.name")
+    add("--seed", type=int, help="of every random stream of the run")
+    add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="any key of the file, dotted")
+    add("--json", action="store_true", help="end with one line of JSON on standard output")
+
+
+def _add_run_options(command):
+    add = command.add_argument
+    add("--out", metavar="DIR", help="the run's folder (default runs/...)")
+    add("-v", "--verbose", action="store_true")
+    add("-q", "--quiet", action="store_true")
