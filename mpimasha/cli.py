@@ -189,7 +189,7 @@ class _Header(observers.Observer):
         tau = "" if method.parameters["tau"] is None else f", tau = {method.tau:.4g}"
         L = constants.known("L")
         over_L = "" if L is None else f" = {method.gamma * L:.3g}/L"
-        _log.info("%s, %s: gamma = %.4g%s%s", method.name, method.up.compressor, method.gamma, over_L, tau)
+        _log.info("%s, %s: gamma = %.4g%s%s", method.name, method.compressors, method.gamma, over_L, tau)
         if method.from_theory:
             _log.info("step size of %s", method.theorem)
         if constants.estimated:

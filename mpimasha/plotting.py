@@ -7,6 +7,7 @@ from mpimasha.measure import ERRORS, error, kind
 
 # Okabe and Ito's palette: distinguishable with every common form of colour blindness.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_IN_A_LINE = 4  # names in the legend, which lies below both panels
 _STYLES = ("-", "--", "-.", ":")
 
 
@@ -28,7 +29,8 @@ def comparison(results, path, title):
     """
     from matplotlib.figure import Figure
     measured = kind(next(iter(results.values())).rows)
-    figure = Figure(figsize=(9.5, 3.8), layout="constrained")
+    lines = -(-len(results) // _IN_A_LINE)
+    figure = Figure(figsize=(9.5, 3.7 + 0.22 * lines), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     panels = (("uplink, Mbit per worker", lambda r: r["uplink_bits"]),
               ("uplink + downlink, Mbit per worker", lambda r: r["uplink_bits"] + r["downlink_bits"]))
@@ -43,6 +45,6 @@ def comparison(results, path, title):
         axis.grid(alpha=0.25, lw=0.5)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(ERRORS[measured])
-    axes[0].legend(frameon=False, loc="upper right")
+    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=_IN_A_LINE)
     figure.suptitle(title, fontsize=11)
     replace_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))

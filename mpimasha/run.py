@@ -227,7 +227,7 @@ def _finish(run, status, rows, seconds):
     mine = [run.comm.sent["rounds"], seconds, *ledger.seconds.values()]
     worst = [float(max(column)) for column in zip(*run.comm.gather_objects(mine))]
     summary = {
-        "problem": run.problem.name, "method": method.name, "compressor": str(method.compressor),
+        "problem": run.problem.name, "method": method.name, "compressor": method.compressors,
         "workers": run.fleet.workers, "ranks": run.comm.size, "rounds": run.k, "converged": status == CONVERGED,
         **{name: last[name] for name in ("relative_error", "residual", "gap", "gap_average")},
         "uplink_bits_per_worker": ledger.uplink_bits, "downlink_bits_per_worker": ledger.downlink_bits,

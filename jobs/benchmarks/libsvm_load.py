@@ -73,6 +73,7 @@ def _report(comm, path, workers, compare):
                          f"reading and parsing: {seconds:.2f} s, {megabytes / seconds:.0f} MB/s\n")
     if compare:
         _compare(comm, path, shards)
+    RobustRegression(data=path, workers=workers).load(comm)
     for split in ("even", "shuffled"):
         problem = RobustRegression(data=path, split=split, workers=workers)
         _, seconds = _timed(comm, lambda: problem.load(comm))

@@ -106,6 +106,14 @@ class Method:
         return buffers.get("zhalf", buffers["z"])
 
     @property
+    def compressors(self):
+        """What compresses, as the user writes it: uplink / downlink / refresh, the last two where there are any."""
+        parts = [self.compressor, *(getattr(self, f"{role}_compressor", None) for role in ("down", "refresh"))]
+        while parts[-1] is None:
+            parts.pop()
+        return " / ".join("-" if part is None else str(part) for part in parts)
+
+    @property
     def from_theory(self):
         """Whether gamma is the theorem's."""
         return self._gamma == "theory"

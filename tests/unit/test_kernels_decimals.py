@@ -51,6 +51,27 @@ def test_numbers_next_to_the_middle_of_two_floats_are_rounded_as_python_rounds(o
         assert agrees(digits[:-min(places, len(digits) - 1)] + "." + digits[-min(places, len(digits) - 1):])
 
 
+def hardest():
+    """18 digits m with m/10^22 next to the middle of two floats: m 2^47 = K 5^22 + c, K odd, |c| small.
+
+    m/10^22 lies in [2^-16, 2^-15), where K 2^-69 is such a middle, at a distance of c/5^22 = c 4e-16 half units.
+    """
+    modulus = 5**22
+    for c in range(-8, 9):
+        m = c * pow(2**47, -1, modulus) % modulus
+        m += modulus * -(-(10**22 - m * 2**16) // (modulus * 2**16))  # the first in the binade
+        while c and m * 2**15 < 10**22:
+            if (m * 2**47 - c) // modulus % 2:
+                yield f"{m}e-22"
+            m += modulus
+
+
+def test_the_hardest_numbers_are_rounded_as_python_rounds():
+    texts = list(hardest())
+    assert len(texts) > 40
+    assert [text for text in texts if not agrees(text)] == []
+
+
 def test_seventeen_digits_need_no_help():
     """As in files that were written with repr(): all is read here, nothing left to float()."""
     rng = np.random.default_rng(0)

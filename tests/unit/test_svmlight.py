@@ -157,9 +157,20 @@ def test_a_mistake_is_named_with_line_and_column(file, line, column, token, reme
     assert len(svmlight.read(path, 0, 7)[1]) == 1 and len(svmlight.read(path, size - 7, size)[1]) == 1
 
 
+@pytest.mark.parametrize("block", (1, 4, 13))
+def test_lines_and_columns_are_counted_over_blocks(file, block, monkeypatch):
+    monkeypatch.setattr(svmlight, "_BLOCK", block)
+    path = file("1 1:1 2:2\n\n1 1:1\n-1 1:1 2:2 3:3 4:x\n")
+    with pytest.raises(UserError, match="line 4, column 18: 'x'"):
+        whole(path)
+
+
 def test_of_two_mistakes_the_first_is_named(file):
     path = file(f"1 1:{'9' * 200}\n1 x:3\n")
     with pytest.raises(UserError, match="line 1, column 5.*1e\\+100"):
+        whole(path)
+    path = file(f"1 1:2\n1 1:{'9' * 200}\n{'9' * 150} 2:1\n")
+    with pytest.raises(UserError, match="line 2, column 5.*1e\\+100"):
         whole(path)
     path = file(f"1 x:3\n1 1:{'9' * 200}\n")
     with pytest.raises(UserError, match="line 1, column 3.*index:value"):
