@@ -15,6 +15,7 @@ from mpimasha.names import nearest
 from mpimasha.problems import PROBLEMS
 from mpimasha.randomness import Stream
 from mpimasha.run import solve
+from mpimasha.server import check_server
 from mpimasha.stop import DIVERGED
 from mpimasha.transports import choose
 
@@ -82,11 +83,15 @@ def _check_fit(experiment, problem, method):
     """Whether method, compressor, transport and stop fit the problem."""
     method.check_problem(problem)
     wire = experiment.wire or problem.dtype
-    try:
-        bound = method.compressor.bind(problem.n, problem.workers, wire, Stream(0, "test"))
-    except UserError as error:
-        raise UserError(f"compressor.up = '{method.compressor}': {error}") from None
-    choose(experiment.transport, bound)
+    bound = {}
+    for role, compressor in method.roles.items():
+        try:
+            bound[role] = compressor and compressor.bind(problem.n, problem.workers, wire, Stream(0, "test"))
+        except UserError as error:
+            raise UserError(f"compressor.{role} = '{compressor}': {error}") from None
+    if bound["down"] is not None:
+        check_server(bound["down"])
+    choose(experiment.transport, bound["up"])
     check_targets(problem, experiment.stop.targets, _solvable(problem))
 
 
@@ -161,7 +166,7 @@ def _target(prepared):
 
 
 def _solvable(problem):
-    return problem.mu > 0 or problem.solution() is not None
+    return problem.strongly_monotone or problem.solution() is not None
 
 
 _FOOTNOTE = ("up, down: Mbit per worker until the error first fell that low, first exchange and refreshes "

@@ -65,7 +65,13 @@ class Collected(_Means):
 
     @cached_property
     def mu(self):
-        return self._problem.mu
+        if self._problem.mu is not None:
+            return self._problem.mu
+        self._note("mu")
+        problem = self._problem
+        found = spectrum.monotonicity(self._run.operator, problem.start(), problem.saddle, self._key(COMMON, 2),
+                                      agree=self._agree)
+        return max(0.0, found or 0.0)  # from above, and for reports only
 
     @cached_property
     def L(self):

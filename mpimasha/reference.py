@@ -17,7 +17,7 @@ def find(problem, comm):
     strongly monotone.
     """
     found = comm.together(lambda: _known(problem) if comm.rank == 0 else None)
-    known = np.array([found is not None or problem.mu <= 0], np.int64)
+    known = np.array([found is not None or not problem.strongly_monotone], np.int64)
     with comm.billed_to("observers"):
         comm.broadcast(known)
     if known[0]:
@@ -27,7 +27,7 @@ def find(problem, comm):
 
 def _known(problem):
     found = problem.solution()
-    return _read(_path(problem), problem.n) if found is None and problem.mu > 0 else found
+    return _read(_path(problem), problem.n) if found is None and problem.strongly_monotone else found
 
 
 def _solve(problem, comm):

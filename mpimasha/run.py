@@ -89,7 +89,7 @@ class Run:
         self.method = copy.deepcopy(method)
         together(lambda: self.method.bind(problem, self.fleet, self._channels(self.fleet, self.comm, transport)))
         self.method.set_parameters(self.constants)
-        self.average = None if problem.mu > 0 else np.zeros(problem.n, problem.dtype)
+        self.average = None if problem.strongly_monotone else np.zeros(problem.n, problem.dtype)
         self.comm.one_per_node_first(lambda: self._rehearse(method, transport))
 
     def _channels(self, fleet, comm, transport):

@@ -20,9 +20,7 @@ class Server:
     """
 
     def __init__(self, compressor, memory, *, n, wire, stream, dtype):
-        if compressor.dependence == PARTITION:
-            raise UserError(f"compressor.down = '{compressor}' shares the coordinates out among the workers, and there "
-                            f"is one server: use another compressor")
+        check_server(compressor)
         self.compressor = compressor.bind(n, 1, wire, stream)
         self.memory = memory.bind(self.compressor, [0], dtype)
 
@@ -46,3 +44,10 @@ class Server:
         out[:] = 0
         self.compressor.decode(message, 0, k, self.memory.scale, out)
         self.memory.recover(out)
+
+
+def check_server(compressor):
+    """Refuse a compressor that makes no sense at the one server."""
+    if compressor.dependence == PARTITION:
+        raise UserError(f"compressor.down = '{compressor}' shares the coordinates out among the workers, and there is "
+                        f"one server: use another compressor")

@@ -31,6 +31,7 @@ class Method:
 
     name = None
     memory = Plain
+    down_compressor = refresh_compressor = None
     theorem = None  # the statement that gamma = "theory" rests on, one line
 
     def __init__(self, up: Compressor | None = None, gamma: float | str = "theory"):
@@ -106,9 +107,14 @@ class Method:
         return buffers.get("zhalf", buffers["z"])
 
     @property
+    def roles(self):
+        """{"up": Compressor, "down", "refresh": Compressor or None}."""
+        return {"up": self.compressor, "down": self.down_compressor, "refresh": self.refresh_compressor}
+
+    @property
     def compressors(self):
         """What compresses, as the user writes it: uplink / downlink / refresh, the last two where there are any."""
-        parts = [self.compressor, *(getattr(self, f"{role}_compressor", None) for role in ("down", "refresh"))]
+        parts = list(self.roles.values())
         while parts[-1] is None:
             parts.pop()
         return " / ".join("-" if part is None else str(part) for part in parts)

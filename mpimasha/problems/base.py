@@ -22,8 +22,7 @@ class Problem:
     prox : Proximal
         Of h.
     L, mu : float
-        Lipschitz constant (None: not known, to be estimated) and strong monotonicity of F; mu is reported, no
-        step size needs it.
+        Lipschitz constant and strong monotonicity of F (None: not known, to be estimated); no step size needs mu.
     saddle : int, optional
         Where y begins in z = (x, y), for F = (grad_x g, -grad_y g): the Jacobian's transpose is then S J S with
         S = diag(I, -I).
@@ -49,6 +48,11 @@ class Problem:
     def footprint(self, owned):
         """The most bytes of data that the rank with the workers `owned` holds at once; None where it is not known."""
         return None
+
+    @property
+    def strongly_monotone(self):
+        """Whether mu is known to be positive: z* is then unique."""
+        return self.mu is not None and self.mu > 0
 
     def operator(self, worker):
         """F_m as a function ``F_m(z, out)`` of arrays of shape (n,), out = F_m(z)."""

@@ -167,7 +167,7 @@ def _over_ranks(name, run, world, rounds):
 def _converged(name, method, problem, target, limit, wire):
     if not target:
         return None
-    key = "relative_error" if problem.mu > 0 else "residual"
+    key = "relative_error" if problem.strongly_monotone else "residual"
     stop = Stop(rounds=limit, **{"relative_error": 0.0, key: target})
     result = solve(copy.deepcopy(problem), method, stop=stop, wire=wire)
     if result.converged:

@@ -187,6 +187,25 @@ def test_two_wires_that_contradict_each_other():
             words=["compressor.up", "'float32'", "'float64'", "keep one"])
 
 
+@pytest.mark.parametrize("settings, words", [
+    (["compressor.down=topk:5"], ["compressor.down", "topk:5", "biased", "masha2"]),
+    (["compressor.down=permk"], ["compressor.down", "permk", "one server"]),
+    (["compressor.down=randk:101"], ["compressor.down", "randk:101", "100"]),
+    (["compressor.refresh=randk:101"], ["compressor.refresh", "randk:101", "100"]),
+    (["compressor.refresh=randq"], ["compressor.refresh", "randq"]),
+    (["method.name=eg", "compressor.down=qsgd:4"], ["compressor.down", "qsgd:4", "eg", "masha1"]),
+    (["method.name=og", "compressor.refresh=sign"], ["compressor.refresh", "sign", "og"]),
+    (["compressor.mask=shared"], ["compressor.mask", "'shared'", "compressor.up", "randk"]),
+    (["compressor.up=qsgd:4", "compressor.mask=shared"], ["compressor.mask", "randk"]),
+    (["compressor.up=randk:5", "compressor.mask=both"], ["mask", "both", "own or shared"]),
+    (["compressor.up=randk:5,indices=true", "compressor.mask=shared"], ["mask", "indices = false"]),
+    (["compressor.up=randk:5", "transport.name=allreduce"], ["transport.name", "'allreduce'", "randk:5", "auto"]),
+    (["compressor.down=qsgd:4,wire=float32", "wire=float64"], ["compressor.down", "float32", "float64"])])
+def test_compressors_of_server_and_refresh_that_do_not_fit(settings, words):
+    options = [word for setting in settings for word in ("--set", setting)]
+    refused("run", "bilinear", *options, words=words)
+
+
 def test_a_transport_that_cannot_carry_the_compressor():
     refused("run", "bilinear", "--transport", "dense", words=["transport.name", "'dense'", "randk", "auto"])
 

@@ -93,6 +93,21 @@ def test_every_table_may_be_left_out():
     assert e.method()._gamma == e.method()._tau == "theory"
 
 
+def test_the_three_compressors_of_masha_have_keys_of_their_own():
+    e = only("bilinear", "--compressor", "absmax:1", "--server-compressor", "qsgd:3", "--set",
+             "compressor.refresh=absmax:3,nearest")
+    assert e.method().compressors == "absmax:1 / qsgd:3 / absmax:3,nearest"
+    assert only("bilinear", "--set", "compressor.refresh=sign").method().compressors == "randk:0.05 / - / sign"
+    assert only("bilinear", "--set", "compressor.down=identity").method().compressors == "randk:0.05"
+    assert only("bilinear", "--method", "eg", "--set", "compressor.down=identity").method().compressors == "identity"
+
+
+def test_one_mask_for_all_is_a_key_of_the_table():
+    e = only("bilinear", "--compressor", "randk:7", "--set", "compressor.mask=shared")
+    assert e.method().compressor.additive and str(e.method().compressor) == "randk:7,mask=shared"
+    assert not only("bilinear", "--compressor", "randk:7", "--set", "compressor.mask=own").method().compressor.additive
+
+
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_a_problem_can_be_run_by_its_name(name):
     assert only(name).problem_class is PROBLEMS[name]

@@ -173,6 +173,8 @@ def test_constants_that_a_saddle_problem_does_not_know_are_estimated_from_above(
     ratios = estimated.L_m / exact.L_m
     assert (1.0 <= ratios).all() and (ratios <= 1.1).all()
     assert estimated.estimated == ["L", "L_m"]
+    estimated._problem.mu = None
+    assert estimated.mu == pytest.approx(exact.mu, rel=1e-3)
     deviation = sum(np.array(J) .T @ J for J in jacobians(Bilinear(**options))) / 4
     mean = sum(jacobians(Bilinear(**options))) / 4
     sharp = math.sqrt(np.linalg.eigvalsh(deviation - mean.T @ mean)[-1])
