@@ -1,5 +1,7 @@
 """A message is all that the server needs, is what `fields` says, and is billed."""
 
+import copy
+
 import numpy as np
 
 from mpimasha.compressors.base import message
@@ -139,18 +141,25 @@ def _check_decode(name, q):
     except TypeError as error:
         raise AssertionError(f"{name}: decode cannot add to a vector in float32: {error}") from None
     if not np.allclose(single, v, rtol=1e-6, atol=1e-6 * np.abs(v).max()):
-        raise AssertionError(f"{name}: decode into float32 gives {single} for {v}")
+        i = int(np.abs(single - v).argmax())
+        raise AssertionError(f"{name}: decode into a float32 vector gives {single[i]:.8g} for {v[i]:.8g}")
 
 
 def _check_copies(name, compressor, q):
-    """Two bound copies share no scratch space."""
+    """Two bound copies, as those of two channels, share no scratch space and no draws."""
     x, sent = generator(4, "test", q.n).standard_normal((2, q.n)), message(q.fields())
-    expected, other = transmitted(q, x[0], 0, 0), bound(compressor, q.n, q.workers, q.wire, seed=1)
-    q.encode(Linear.of(x[0]), sent, 0, 0)
-    transmitted(other, x[1], q.workers - 1, 1)
-    if decoded(q, sent, 0, 0).tobytes() != expected.tobytes():
+    k = 1_000_000  # an exchange that nobody has asked for before
+
+    def copies(make):
+        return [bound(make(compressor), q.n, q.workers, q.wire, seed) for seed in (0, 1)]
+
+    expected = [transmitted(alone, v, 0, k).tobytes() for alone, v in zip(copies(copy.deepcopy), x)]
+    one, other = copies(lambda shared: shared)
+    one.encode(Linear.of(x[0]), sent, 0, k)
+    found = [transmitted(other, x[1], 0, k).tobytes(), decoded(one, sent, 0, k).tobytes()]
+    if found != expected[::-1]:
         raise AssertionError(f"{name}: two bound copies share scratch space, the use of one changes what the other "
-                             f"decodes: allocate it in prepare(), not in __init__")
+                             f"sends or decodes: allocate it in prepare(), not in __init__")
 
 
 def _check_formula(name, q):

@@ -19,6 +19,8 @@ TEXTS = {
     "randk": ("randk:3", "randk:0.05", "randk:7,sampling=uniform", "randk:3,indices=true", "randk:23"),
     "qsgd": ("qsgd:1", "qsgd:4,bucket=5", "qsgd:15", "qsgd:2,bucket=1"),
     "topk": ("topk:3", "topk:0.05", "topk:23"),
+    "natural": ("natural", "randk:0.3+natural", "permk+natural"),
+    "absmax": ("absmax:1", "absmax:3,nearest", "topk:0.2+absmax:3,nearest"),
 }
 BOUND = [(text, 23, 3) for name in COMPRESSORS for text in TEXTS.get(name, (name,))]
 BOUND += [("permk", 24, 3), ("permk", 3, 7), ("permk", 5, 1), ("randk:1", 5, 2)]  # n, workers

@@ -12,6 +12,7 @@ from mpimasha.compressors.permk import PermK
 from mpimasha.compressors.qsgd import QSGD
 from mpimasha.compressors.randk import RandK
 from mpimasha.compressors.topk import TopK
+from mpimasha.errors import UserError
 from mpimasha.kernels import sparse
 from mpimasha.testing import check_contractive, check_unbiased, check_wire
 
@@ -504,18 +505,38 @@ class FirstTerm(Identity):
         message.values[:] = x.terms[0][1]
 
 
-class SharedScratch(Identity):
-    """Scratch space made in __init__ belongs to all bound copies."""
+class SharedCache(RandK):
+    """The last draw is kept in what all bound copies share, those of other streams too."""
 
-    def __init__(self):
-        self.scratch = {}
+    def __init__(self, k):
+        super().__init__(k)
+        self.cache = {}
 
-    def encode(self, x, message, worker, k):
-        x.write(message.values)
-        self.scratch["values"] = message.values.copy()
+    def _draw(self, worker, k, index):
+        if self.cache.get("of") != (worker, k):
+            self.cache.update({"of": (worker, k), "index": super()._draw(worker, k, index).copy()})
+        return self.cache["index"]
 
+
+class Growing(Identity):
+    """Says another size each time."""
+
+    def fields(self):
+        self.asked = getattr(self, "asked", 0) + 1
+        return {"values": (self.wire, self.n + self.asked)}
+
+
+class CoarseInSingle(Identity):
     def decode(self, message, worker, k, scale, out):
-        out += scale * np.where(message.values == self.scratch["values"], message.values, 0.0)
+        values = message.values if out.dtype == np.float64 else message.values.round(2)
+        out += scale * values.astype(out.dtype)
+
+
+class Bits(Identity):
+    bits = None
+
+    def __init__(self, bits):
+        self.bits = bits
 
 
 class OffsetOfZero(Dense):
@@ -574,6 +595,8 @@ def test_an_index_type_that_holds_the_indices_is_accepted(dtype):
     (Telepathic(3), ["the server decodes another vector than worker", "not in the message"]),
     (Hidden(), ["adds message.norm", "list it in fields"]), (Replacing(), ["replaces message.values", "in place"]),
     (Unfilled(), ["held something else before", "unfilled"]), (Overwriting(), ["overwrites out"]),
+    (Growing(), ["sizes must be fixed"]), (CoarseInSingle(), ["decode into a float32 vector gives"]),
+    (Bits(None), ["bits = None is no cost"]), (Bits(0.0), ["bits = 0.0 is no cost"]), (Bits(np.nan), ["bits = nan"]),
     (Unweighted(), ["ignores scale"]), (DoubleOnly(), ["float32"]), (Consuming(), ["decode changes the message"]),
     (Spoiling(), ["encode changes the vector"]), (FirstTerm(), ["the formula 2u of float64", "x.gather"]),
     (LosesNaN(3, "uint32"), ["an entry of nan", "diverging"]),
@@ -587,4 +610,9 @@ def test_a_fault_of_the_message_is_named(wrong, words):
 
 
 def test_scratch_space_of_all_bound_copies_is_named():
-    says(check_wire, SharedScratch(), "share scratch space|the server decodes another vector")
+    says(check_wire, SharedCache(3), "two bound copies share scratch space", "prepare")
+
+
+def test_a_dimension_that_the_compressor_refuses_is_the_users_to_choose():
+    with pytest.raises(UserError, match="n = 23"):
+        check_wire(RandK(24))
