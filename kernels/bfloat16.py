@@ -6,6 +6,8 @@ from ._jit import kernel
 
 MAGNITUDE, INFINITY = np.uint64(2**63 - 1), np.uint64(0x7FF << 52)
 SMALLEST = np.uint64((1023 - 126) << 52)  # 2^-126, the smallest normal number
+GRID = 2.0**-81  # numbers from here on are multiples of 2^-133: adding it rounds to the subnormal numbers
+GRID_BITS = np.int64((1023 - 81) << 52)
 HALF = np.uint64(2**44 - 1)
 S63, S45, S16, S15, ONE = (np.uint64(s) for s in (63, 45, 16, 15, 1))
 REBIAS = np.int64((1023 - 127) << 7)
@@ -27,7 +29,8 @@ def round_bfloat16(codes, x):
         magnitude = bits & MAGNITUDE
         code = np.int64((magnitude + HALF + (magnitude >> S45 & ONE)) >> S45) - REBIAS
         if magnitude < SMALLEST:
-            code = np.int64(np.rint(np.uint64(magnitude).view(np.float64) * 2.0**133))
+            multiple = np.uint64(magnitude).view(np.float64) + GRID
+            code = np.int64(np.float64(multiple).view(np.uint64)) - GRID_BITS
         code = min(code, OVERFLOW)
         if magnitude > INFINITY:
             code = NAN
