@@ -175,7 +175,7 @@ def test_the_bits_of_blocks_are_the_mean_over_the_draws():
     assert q.bits == 32 + (16 * 6 + 13 * 2) / 8
 
 
-@pytest.mark.parametrize("text, n, workers", UNBIASED + CONTRACTIVE)
+@pytest.mark.parametrize("text, n, workers", UNBIASED + CONTRACTIVE + [("randk:10,sampling=block", 21, 2)])
 def test_a_message_has_the_same_bytes_whatever_was_there_before(text, n, workers):
     q, x = bound(made(text), n, workers), vector(n)
     for k in range(8):
