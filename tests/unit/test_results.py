@@ -12,6 +12,7 @@ from mpimasha import cli, results
 from mpimasha.errors import UserError
 from mpimasha.files import replace_atomically
 from mpimasha.observers import Rows, finite
+from mpimasha.methods.masha1 import Masha1
 from mpimasha.problems.bilinear import Bilinear
 from mpimasha.run import solve
 
@@ -54,7 +55,7 @@ def test_a_run_leaves_manifest_rows_summary_and_the_final_iterate(tmp_path, caps
     summary = strict((folder / "summary.json").read_text())
     assert SUMMARY <= set(printed) and printed["out"] == "here"
     assert {k: v for k, v in summary.items() if k != "out"} == {k: v for k, v in printed.items() if k != "out"}
-    again = solve(Bilinear(dim=4, workers=3), cli.METHODS["masha1"](), seed=4,
+    again = solve(Bilinear(dim=4, workers=3), Masha1(), seed=4,
                   stop=cli.config.Stop(rounds=60, relative_error=1e-3))
     final = np.load(folder / "final.npz")
     np.testing.assert_array_equal(final["z"], again.z)
