@@ -18,9 +18,10 @@ from mpimasha.sparse_rows import SparseRows
 from mpimasha.svmlight import MOST_FEATURES
 
 # operators of dense and of sparse samples, value, sup l''
-_LOSSES = {"logistic": (regression.logistic_operator, regression_csr.logistic_operator, regression.logistic_value,
-                        0.25),
-           "square": (regression.square_operator, regression_csr.square_operator, regression.square_value, 1.0)}
+_LOSSES = {
+    "logistic": (regression.logistic_operator, regression_csr.logistic_operator, regression.logistic_value, 0.25),
+    "square": (regression.square_operator, regression_csr.square_operator, regression.square_value, 1.0),
+}
 _SPLITS = data.SPLITS
 
 
@@ -226,7 +227,7 @@ class RobustRegression(Problem):
     # -- solution and gap, by Newton's method on the whole data ------------------------
 
     def solution(self):
-        """z* by a damped Newton method on F, to rounding; None with a ball, or if the data are distributed."""
+        """z* by a damped Newton method on F, to rounding; None with a ball to project on or with shards."""
         if self.radius or is_sharded(self.source):
             return None
         F, z = self._operator(self.X, self.y, 1 / len(self.y)), self.start()
@@ -250,7 +251,7 @@ class RobustRegression(Problem):
         return np.block([[ww, wr], [-wr.T, self.beta * eye - h.mean() * np.outer(w, w)]])
 
     def gap(self, z):
-        """max_r f(w, r) - min_w' f(w', r); None where f(w, .) is not concave, with a ball or distributed data."""
+        """max_r f(w, r) - min_w' f(w', r); None where f(w, .) is not concave, with a ball or with shards."""
         if is_sharded(self.source):
             return None
         d = self.n // 2

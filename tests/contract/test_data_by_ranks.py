@@ -136,7 +136,8 @@ def test_what_is_wrong_with_a_file_is_known_to_all_ranks(comm, folder):
         os.mkdir(f"{folder}/folder.svm")
     comm.barrier()
     cases = {"line 42, column 7: '2:1' has an index not above": dict(data=f"{folder}/torn.svm"),
-             "no.svm' does not exist": dict(data=f"{folder}/no.svm"), "cannot be read": dict(data=f"{folder}/folder.svm"),
+             "no.svm' does not exist": dict(data=f"{folder}/no.svm"),
+             "cannot be read": dict(data=f"{folder}/folder.svm"),
              "the file is torn": dict(data=f"{folder}/torn.npy", labels=f"{folder}/y.npy"),
              "exceeds the 43 samples": dict(data=f"{folder}/set.svm", workers=44),
              "ranks for workers = 1": dict(data=f"{folder}/set.svm", workers=1)}
@@ -157,20 +158,21 @@ def test_a_file_that_one_rank_cannot_see_is_no_hang(comm, folder):
     (["problem.data=no.svm"], "problem.data = 'no.svm' does not exist"),
     (["problem.data=bad.svm"], "problem.data = 'bad.svm', line 2, column 6: 'x' is no number"),
     (["problem.data=good.svm", "stop.gap=0.1"], "stop.gap cannot be computed")])
-def test_a_mistake_known_only_after_reading_is_one_sentence_and_exit_code_2(run_job, tmp_path, mpiexec, settings, words):
+def test_a_mistake_known_only_after_reading_is_one_sentence_and_exit_code_2(run_job, tmp_path, settings, words):
     (tmp_path / "bad.svm").write_text("1 1:1\n-1 1:x\n1 1:1\n")
     (tmp_path / "good.svm").write_text("1 1:1\n-1 2:1\n1 1:1\n")
     before = set(os.listdir(tmp_path))
     options = [word for setting in settings for word in ("--set", setting)]
     for start in ([], ["-n", "3"]):
-        ended = run_job([sys.executable, "-m", "mpimasha", "run", *start, "robust_regression", "--workers", "3", *options])
+        command = ["run", *start, "robust_regression", "--workers", "3", *options]
+        ended = run_job([sys.executable, "-m", "mpimasha", *command])
         assert (ended.returncode, ended.stdout) == (2, ""), ended.stderr
         assert len(re.findall("mpimasha: error: ", ended.stderr)) == 1 and words in ended.stderr
         assert set(os.listdir(tmp_path)) == before
 
 
 @pytest.mark.launches
-def test_a_comparison_on_a_file_checks_every_block_after_reading(run_job, tmp_path, mpiexec):
+def test_a_comparison_on_a_file_checks_every_block_after_reading(run_job, tmp_path):
     (tmp_path / "good.svm").write_text("1 1:1\n-1 2:1\n1 1:1\n")
     text = "workers = 2\n[problem]\nname = 'robust_regression'\ndata = 'good.svm'\n[stop]\nrounds = 3\n" \
            "relative_error = 0\n[[compare]]\nmethod.name = 'og'\n[[compare]]\nmethod.name = 'masha1'\n" \

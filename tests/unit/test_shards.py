@@ -205,7 +205,8 @@ def test_files_with_indices_from_0(tmp_path):
     (dict(data="iris", labels="y.npy"), "problem.labels = 'y.npy' does not go with problem.data = 'iris'"),
     (dict(data="a.svm", labels="y.npy"), "problem.labels"), (dict(data="wine", features=3), "problem.features.*LIBSVM"),
     (dict(data="a.npy", labels="b.npy", zero_based=True), "problem.zero_based.*LIBSVM"),
-    (dict(data="a.svm", features=-1), "problem.features = -1"), (dict(data="a.svm", features=2**40), "problem.features"),
+    (dict(data="a.svm", features=-1), "problem.features = -1"),
+    (dict(data="a.svm", features=2**40), "problem.features"),
     (dict(data="a.svm", features=2.5), "problem.features = 2.5"), (dict(data="a.svm", zero_based=1), "zero_based = 1"),
     (dict(data="a.csv"), "'a.csv'.*npz.*npy.*svm")])
 def test_keys_that_do_not_go_with_the_file_are_refused_at_once(options, words):

@@ -44,7 +44,8 @@ FILES = {
     "plain": PLAIN, "no newline at the end": PLAIN[:-1], "crlf": PLAIN.replace(b"\n", b"\r\n"),
     "tabs": PLAIN.replace(b" ", b"\t \t"), "blank lines": b"\n\n" + PLAIN.replace(b"\n", b"\n \t\r\n\n"),
     "comments": b"# 1 1:1\n" + PLAIN.replace(b"\n", b" # 9:9 x\n") + b"#", "a comment behind a value": b"1 2:3#4:5\n",
-    "qid": re.sub(rb"(?m)^(\S+) ", rb"\1 qid:7 ", PLAIN) + b"1 qid:8\n-1 qid:x#2 qid:3\n", "rows without features": b"1\n-1 # none\n1 4:2\n-1",
+    "qid": re.sub(rb"(?m)^(\S+) ", rb"\1 qid:7 ", PLAIN) + b"1 qid:8\n-1 qid:x#2 qid:3\n",
+    "rows without features": b"1\n-1 # none\n1 4:2\n-1",
     "signs and exponents": b"+1.5e0 1:+1E3 2:-1e-3 3:.5 4:5. 5:-0 6:+0.0\n-2e+1 1:00012.5\n",
     "long numbers": b"0.10000000000000000555111512312578 1:3.14159265358979323846264338327950288\n"
                     b"1e-30 2:9007199254740993 3:1e-310 4:123456789012345678901234567890\n",
@@ -132,14 +133,17 @@ def test_byte_ranges_cover_a_file_once(workers, size):
 WRONG = [
     ("x 1:1", 1, "'x'", "label"), ("1,2 1:1", 1, "'1,2'", "label"), ("nan 1:1", 1, "'nan'", "label"),
     ("1:1 2:2", 1, "'1:1'", "label"), ("1e200 1:1", 1, "'1e200'", "1e+100"), ("1 a:1", 3, "'a:1'", "index:value"),
-    ("1 1:1 2", 7, "'2'", "index:value"), ("1 1:1 :2", 7, "':2'", "index:value"), ("1 +1:1", 3, "'+1:1'", "index:value"),
+    ("1 1:1 2", 7, "'2'", "index:value"), ("1 1:1 :2", 7, "':2'", "index:value"),
+    ("1 +1:1", 3, "'+1:1'", "index:value"),
     ("1 -1:1", 3, "'-1:1'", "index:value"), ("1 1.0:1", 3, "'1.0:1'", "index:value"),
     ("1 1:1 qid:3", 7, "'qid:3'", "index:value"), ("1 0:1", 3, "'0:1'", "problem.zero_based"),
     ("1 1:x", 5, "'x'", "no number"), ("1 1:", 5, "''", "no number"), ("1 1: 2", 5, "", "no number"),
     ("1 1:1_0", 5, "'1_0'", "no number"), ("1 1:0x1", 5, "'0x1'", "no number"), ("1 1:nan", 5, "'nan'", "no number"),
-    ("1 1:-inf", 5, "'-inf'", "no number"), ("1 1:1e101", 5, "'1e101'", "1e+100"), ("1 1:1e999", 5, "'1e999'", "1e+100"),
+    ("1 1:-inf", 5, "'-inf'", "no number"), ("1 1:1e101", 5, "'1e101'", "1e+100"),
+    ("1 1:1e999", 5, "'1e999'", "1e+100"),
     ("1 2:1 1:1", 7, "'1:1'", "increase"), ("1 2:1 2:1", 7, "'2:1'", "increase"),
-    ("1 1:1 9999999999999999999999:1", 7, "'9999", "index:value"), ("1 999999999999:1", 3, "'999999999999:1'", "memory"),
+    ("1 1:1 9999999999999999999999:1", 7, "'9999", "index:value"),
+    ("1 999999999999:1", 3, "'999999999999:1'", "memory"),
     ("1 1:1 1;2", 7, "'1;2'", "index:value"), ("1 1:2:3", 5, "'2:3'", "no number"), ("1 1:1\0", 5, "", "no number"),
 ]
 
