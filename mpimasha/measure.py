@@ -61,7 +61,7 @@ class Measure:
         row = {"round": run.k, "relative_error": self._relative_error(z),
                "residual": None, "gap": None, "gap_average": None,
                "uplink_bits": ledger.uplink_bits, "downlink_bits": ledger.downlink_bits,
-               "wire_bytes": run.comm.sent["rounds"], "exchanges": ledger.exchanges,
+               "wire_bytes": run.wire_bytes, "exchanges": ledger.exchanges,
                "operator_calls": ledger.operator_calls / len(run.fleet.owned), "seconds": seconds,
                "distance": squared_distance(z, self._z0) / self._size}
         if full or "residual" in targets:

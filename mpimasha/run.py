@@ -79,6 +79,7 @@ class Run:
         self.problem, self.seed = problem, check_seed(seed)
         self.wire = np.dtype(check_wire(wire) or problem.dtype)
         self.ledger = Ledger()
+        self._sent_before = self.comm.sent["rounds"]  # by earlier runs
         self.k = 0
         together = self.comm.together
         problem.load(self.comm)
@@ -107,6 +108,11 @@ class Run:
         understudy.start()
         for k in range(2):
             understudy.step(k)
+
+    @property
+    def wire_bytes(self):
+        """Bytes of the send buffers that this rank handed to MPI for this run."""
+        return self.comm.sent["rounds"] - self._sent_before
 
     def operator(self, z, out):
         """out = F(z), by an exchange of all ranks that is not billed to the run."""
@@ -224,7 +230,7 @@ def _next_row(k, every):
 def _finish(run, status, rows, seconds):
     ledger, method, L = run.ledger, run.method, run.constants.known("L")
     last = rows[-1]
-    mine = [run.comm.sent["rounds"], seconds, *ledger.seconds.values()]
+    mine = [run.wire_bytes, seconds, *ledger.seconds.values()]
     worst = [float(max(column)) for column in zip(*run.comm.gather_objects(mine))]
     summary = {
         "problem": run.problem.name, "method": method.name, "compressor": method.compressors,

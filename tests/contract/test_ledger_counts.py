@@ -226,6 +226,14 @@ def found_by_solve(name, method, transport, rounds_alone, comm):
     return found
 
 
+@pytest.mark.ranks(2)
+def test_a_second_run_on_the_same_communicator_is_billed_its_own_bytes(comm):
+    shared = mm.run.Communicator(comm)
+    sent = [mm.solve(problem(), mm.Optimistic(), comm=shared, wire="float32",
+                     stop=mm.Stop(rounds=rounds, relative_error=0)).wire_bytes_per_rank for rounds in (10, 20)]
+    assert sent[1] == 2 * sent[0] > 0
+
+
 def test_one_process_sends_nothing():
     result = solved(mm.Masha1(mm.RandK(3)), "float32")
     assert result.wire_bytes_per_rank == 0 and result.rows[-1]["wire_bytes"] == 0

@@ -206,7 +206,7 @@ def monotone():
 
 
 def test_a_target_without_a_measure_is_refused_with_what_to_use_instead():
-    for stop, word in ((Stop(relative_error=1e-8), "stop.relative_error = 0"), (Stop(gap=1e-3), "stop.residual")):
+    for stop, word in ((Stop(relative_error=1e-8), "stop.relative_error = 0"), (Stop(gap=1e-3), "use stop.residual")):
         with pytest.raises(UserError, match=word):
             solve(monotone(), Masha1(), stop=stop)
     result = solve(monotone(), Optimistic(), stop=Stop(relative_error=0, residual=1e-6))
@@ -236,7 +236,7 @@ def test_a_reference_that_cannot_be_found_is_no_target():
               observers=[Log(limit=20)])
 
 
-class Monotone(Bilinear):
+class Flat(Bilinear):
     """Without regularisation as far as anybody knows."""
 
     mu = property(lambda self: 0.0, lambda self, value: None)
@@ -247,7 +247,7 @@ class Monotone(Bilinear):
 
 @pytest.mark.parametrize("gap, target", [(True, {"gap": 1e-3}), (False, {"residual": 1e-6})])
 def test_the_default_target_is_what_the_problem_can_measure(gap, target):
-    problem = Monotone(dim=3, workers=2)
+    problem = Flat(dim=3, workers=2)
     problem.gap = lambda z: 1.0 if gap else None
     off = {"relative_error": 0.0, "gap": 0.0, "residual": 0.0}
     for stop, solvable, expected in (
@@ -259,7 +259,7 @@ def test_the_default_target_is_what_the_problem_can_measure(gap, target):
 
 
 def test_where_mu_is_0_the_average_of_the_probes_is_kept_and_its_gap_may_end_the_run():
-    class Gap(Monotone):
+    class Gap(Flat):
         def gap(self, z):
             return float(np.abs(z).max()) + 1.0
 
