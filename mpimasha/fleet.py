@@ -45,13 +45,14 @@ class Fleet:
             raise TypeError("an operator is evaluated at a state, not at a formula: assign the formula first")
         return Linear.of(Evaluation(self, z.terms[0][1]))
 
-    def solo(self):
-        """A fleet of two workers that both are our first one, off the record: for rehearsals."""
+    def solo(self, workers):
+        """A fleet of that many workers that all are our first one, off the record, its coin always heads: to rehearse."""
         solo = copy.copy(self)
-        solo.workers = min(2, self.workers)
+        solo.workers = min(workers, self.workers)
         solo.owned = range(solo.workers)
         solo.operators = self.operators[:1] * solo.workers
         solo.ledger = Ledger()
+        solo.coin = lambda k, probability: True
         return solo
 
     def coin(self, k, probability):

@@ -10,6 +10,7 @@ import numpy as np
 from mpimasha import state
 from mpimasha.channel import Channel
 from mpimasha.communicator import Communicator
+from mpimasha.compressors.base import PARTITION
 from mpimasha.compressors.identity import Identity
 from mpimasha.constants import Collected
 from mpimasha.errors import UserError
@@ -102,7 +103,8 @@ class Run:
 
     def _rehearse(self, method, transport):
         """Two rounds of a solo performance, so that every kernel is compiled before time counts."""
-        understudy, solo = copy.deepcopy(method), self.fleet.solo()
+        several = method.compressor.dependence == PARTITION  # of one worker, its shares would be contiguous
+        understudy, solo = copy.deepcopy(method), self.fleet.solo(2 if several else 1)
         understudy.bind(self.problem, solo, self._channels(solo, Communicator(), transport))
         understudy.set_parameters(self.constants)
         understudy.start()
