@@ -46,7 +46,7 @@ class Fleet:
         return Linear.of(Evaluation(self, z.terms[0][1]))
 
     def solo(self, workers):
-        """A fleet of that many workers that all are our first one, off the record, its coin always heads: to rehearse."""
+        """A fleet of that many workers that all are our first one, off the record; its coin always says yes."""
         solo = copy.copy(self)
         solo.workers = min(workers, self.workers)
         solo.owned = range(solo.workers)
