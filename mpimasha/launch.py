@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mpimasha import environment
 from mpimasha.errors import LaunchError, UserError
-from mpimasha.launcher import find_launcher, first_line, launcher_words, name_of, version
+from mpimasha.launcher import find_launcher, first_line, is_foreign, launcher_words, name_of, version
 from mpimasha.postbox import PostBox
 from mpimasha.supervisor import supervise
 
@@ -37,19 +37,23 @@ def world():
     """
     started = environment.launched_ranks() or 1
     try:
+        import mpi4py
+        mpi4py.rc.initialize = False  # not before we know whose launcher this is
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # no mpi4py; no MPI library for it
         if started > 1:
             raise LaunchError(f"{started} ranks were started, but MPI cannot be loaded ({first_line(error)}): install "
                               "mpi4py and an MPI library, or start one process") from error
         return None
-    if not MPI.Is_initialized():  # `find_launcher` was here before
-        MPI.Init()
+    library = MPI.Get_library_version()
+    foreign = started > 1 and is_foreign(library)
+    if not foreign and not MPI.Is_initialized():
+        MPI.Init_thread()
         atexit.register(MPI.Finalize)
-    if started > 1 and MPI.COMM_WORLD.Get_size() == 1:
+    if foreign or started > 1 and MPI.COMM_WORLD.Get_size() == 1:
         raise _Alone(f"{started} ranks were started, but each is alone: the launcher is not that of "
-                     f"{name_of(MPI.Get_library_version())}; use `mpimasha ... -n {started}`, which finds "
-                     "the right one, or under SLURM `srun --mpi=pmi2`")
+                     f"{name_of(library)}; use `mpimasha ... -n {started}`, which finds the right one, or under SLURM "
+                     "`srun --mpi=pmi2`")
     return MPI.COMM_WORLD
 
 

@@ -58,6 +58,11 @@ def _library():
     return MPI.Get_library_version()
 
 
+def is_foreign(library):
+    """Did Open MPI's launcher start us, and another MPI is loaded?  MPICH 5 would die of it inside MPI_Init."""
+    return "OMPI_COMM_WORLD_SIZE" in os.environ and any(name in library for name, _ in _FAMILIES if name != "Open MPI")
+
+
 def _candidates():
     folders = [Path(sys.exec_prefix, "bin")]
     maps = Path("/proc/self/maps")

@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from mpimasha import __main__, environment, launch, launcher, postbox, supervisor
+from mpimasha import __main__, environment, launch, launcher, observers, postbox, supervisor
 from mpimasha.errors import LaunchError, UserError
 from mpimasha.relay import Relay
 
@@ -267,6 +267,16 @@ def test_a_progress_bar_is_passed_on_before_its_line_ends():
         os.write(feed, bar)
         assert b"".join(os.read(result, 1) for _ in bar) == bar
     os.close(feed)
+
+
+@pytest.mark.parametrize("told, bar", [({}, True), ({"OMPI_COMM_WORLD_SIZE": "2"}, False),
+                                       ({"OMPI_COMM_WORLD_SIZE": "2", environment.TERMINAL: "1"}, True)])
+def test_a_rank_draws_a_bar_only_for_a_terminal_of_the_users(monkeypatch, told, bar):
+    """Open MPI gives its ranks terminals even where the job writes to a file."""
+    monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(isatty=lambda: True))
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert observers.Progress(None, "run")._bar is bar
 
 
 def test_a_relay_notices_that_its_reader_left():
