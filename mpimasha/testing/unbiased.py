@@ -189,9 +189,9 @@ def _blocks(V, Q, m):
     counts = [np.unique(_factors(x, rows)[1]) for x, rows in zip(V, Q)]
     if (V == V[0]).all() and all(len(c) == 1 for c in counts) and len({int(c[0]) for c in counts}) > 1:
         shares, n = [int(c[0]) for c in counts], V.shape[1]
-        return f"the mean of Q(x) is {_along(V[m], Q[m]):.4g} of x, because the blocks are fixed per worker and unequal: " \
-               f"the workers always send {', '.join(map(str, shares))} of n = {n} coordinates, M = {len(V)} does not " \
-               f"divide n; shift the blocks at random"
+        return f"the mean of Q(x) is {_along(V[m], Q[m]):.4g} of x, because the blocks are fixed per worker and " \
+               f"unequal: the workers always send {', '.join(map(str, shares))} of n = {n} coordinates, M = {len(V)} " \
+               f"does not divide n; shift the blocks at random"
     return None
 
 
@@ -202,8 +202,8 @@ def _reason(x, Q):
     if len(factors) == 1 and np.count_nonzero(x) == n:
         factor, replaced = factors[0], n * (1 - (1 - 1 / n)**(n / factors[0]))
         if counts.std() > 0 and factor > 1 and abs(mean - replaced) <= slack(counts):
-            return f"coordinates repeat: {n / factor:.3g} draws hit {mean:.4g} different ones on average, the mean of " \
-                   f"Q(x) is {_along(x, Q):.4g} of x; sampling is with replacement but scaled by n/k = {factor:.4g}"
+            return f"coordinates repeat: {n / factor:.3g} draws hit {mean:.4g} different ones on average, the mean " \
+                   f"of Q(x) is {_along(x, Q):.4g} of x; sampling is with replacement, scaled by n/k = {factor:.4g}"
         if not len(never):
             return _misscaled(x, Q, factor, mean)
     if len(never) and len(Q) >= 50:

@@ -1,4 +1,4 @@
-"""The kit's checks name the fault of a wrong compressor: mistakes found in public code, and those of a first attempt."""
+"""The kit's checks name the fault of a wrong compressor: mistakes of public code, and those of a first attempt."""
 
 import re
 

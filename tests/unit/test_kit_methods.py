@@ -95,6 +95,14 @@ class HiddenRow(Plain):
         self.local = 1.0 * self.F_m.row(0)
 
 
+class BilledByRanks(Plain):
+    """Ranks that own a part of the workers count an exchange more."""
+
+    def start(self):
+        super().start()
+        self.fleet.ledger.exchanges += len(self.fleet.owned) < self.fleet.workers
+
+
 def test_draws_without_the_seed_are_named():
     says(Unseeded(gamma=0.1), "two runs with seed 0 differ in self.z", "without the seed")
 
@@ -106,6 +114,7 @@ def test_draws_that_the_seed_does_not_change_are_named():
 @pytest.mark.parametrize("wrong, words", [
     (OwnRow(gamma=0.1), ["on rank 1 of 2 worker 2 sends another message in exchange 1 of self.up"]),
     (Counting(gamma=0.1), ["exchange .* of self.up takes the place of exchange"]),
+    (BilledByRanks(gamma=0.1), ["on rank 0 of 2 the ledger's exchanges are others"]),
     (HiddenRow(gamma=0.1), ["on rank 1 of 2 self.local ends at other numbers"])], ids=lambda v: type(v).__name__)
 def test_a_method_that_depends_on_the_ranks_is_named(wrong, words):
     says(wrong, *words, "how the workers are spread", relative_error=0)
