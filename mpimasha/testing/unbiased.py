@@ -164,12 +164,12 @@ def _bias(x, Q, wire):
 def _far(Q, x, wire, jump):
     """|mean of Q - x| over what chance and rounding explain, for each column.
 
-    Rare values make the variance of a sample too small.  A value that is J or 0 has the variance J |x| - x^2, and
-    `_UNSEEN` events by `jump` each may have been expected where none occurred.
+    Rare values make the variance of a sample too small.  A value that is J or 0, but seldom J, has the variance
+    J |x| - x^2, and `_UNSEEN` events by `jump` each may have been expected where none occurred.
     """
-    largest = np.abs(Q).max(axis=0)
+    largest, seldom = np.abs(Q).max(axis=0), np.count_nonzero(Q, axis=0) < 100
     largest[largest == 0] = largest.max()
-    variance = np.maximum(Q.var(axis=0, ddof=1), largest * np.abs(x) - x**2)
+    variance = np.maximum(Q.var(axis=0, ddof=1), np.where(seldom, largest * np.abs(x) - x**2, 0.0))
     explained = SIGMAS * np.sqrt(variance / len(Q)) + _UNSEEN * jump / len(Q) + rounding(wire) * np.abs(x)
     return np.abs(Q.mean(axis=0) - x) / np.maximum(explained, np.finfo(float).tiny)
 

@@ -107,11 +107,11 @@ class FixedBlocks(PermK):
 
 
 class Tilted(Dense):
-    """Noise, and one coordinate half as large again."""
+    """Noise, and two coordinates mixed, at right angles to x."""
 
     def make(self, values, worker, k):
         values += np.random.default_rng([int(self.stream(worker, k))]).uniform(-1, 1, self.n)
-        values[5] *= 1.5
+        values[5], values[6] = values[5] + 0.5 * values[6], values[6] - 0.5 * values[5]
 
 
 class HugeValues(Dense):
@@ -160,7 +160,7 @@ def test_blocks_fixed_per_worker_are_named_where_the_workers_do_not_divide_the_d
 
 
 def test_a_bias_of_another_kind_is_named_with_its_numbers():
-    says(check_unbiased, Tilted(3), r"the mean of Q\(x\)_5 is \S+ and not x_5 = \S+, \d\.\d+ times what chance")
+    says(check_unbiased, Tilted(3), r"the mean of Q\(x\)_([56]) is \S+ and not x_\1 = \S+, \d\.\d+ times what chance")
 
 
 def test_what_is_not_finite_is_named():
