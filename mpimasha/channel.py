@@ -28,6 +28,8 @@ class Channel:
     wire : numpy.dtype
     seed : int
     transport : str
+    precise : bool
+        Of `Transport`.
 
     Attributes
     ----------
@@ -36,12 +38,14 @@ class Channel:
     server : Server or None
     """
 
-    def __init__(self, compressor, memory, purpose, *, down=None, fleet, comm, ledger, wire, seed, transport="auto"):
+    def __init__(self, compressor, memory, purpose, *, down=None, fleet, comm, ledger, wire, seed, transport="auto",
+                 precise=False):
         self.compressor = compressor.bind(fleet.n, fleet.workers, wire, Stream(seed, purpose))
         self.memory = memory.bind(self.compressor, fleet.owned, fleet.dtype)
         self.server = Server(*down, n=fleet.n, wire=wire, stream=Stream(seed, "downlink"), dtype=fleet.dtype) \
             if down is not None else None
-        self.transport = choose(transport, self.compressor)(self.compressor, self.server, comm, ledger, fleet.dtype)
+        self.transport = choose(transport, self.compressor)(self.compressor, self.server, comm, ledger, fleet.dtype,
+                                                            precise)
         self._ledger = ledger
         self._mean = np.zeros(fleet.n, fleet.dtype)
         self._result = Linear.of(self._mean)

@@ -95,10 +95,10 @@ class Run:
         self.comm.one_per_node_first(lambda: self._rehearse(method, transport))
 
     def _channels(self, fleet, comm, transport):
-        def channel(compressor, memory, purpose, down=None):
+        def channel(compressor, memory, purpose, down=None, precise=False):
             kind = transport if purpose == "uplink" else "auto"
             return Channel(compressor, memory, purpose, down=down, fleet=fleet, comm=comm, ledger=fleet.ledger,
-                           wire=self.wire, seed=self.seed, transport=kind)
+                           wire=self.wire, seed=self.seed, transport=kind, precise=precise)
         return channel
 
     def _rehearse(self, method, transport):

@@ -66,7 +66,7 @@ class Method:
         Parameters
         ----------
         channel : callable
-            ``channel(compressor, memory, purpose, down=None)`` opens a `Channel`.
+            ``channel(compressor, memory, purpose, down=None, precise=False)`` opens a `Channel`.
         """
         self.check_problem(problem)
         self.fleet, self.prox, self.z0 = fleet, problem.prox, problem.start()

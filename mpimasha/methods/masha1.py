@@ -80,10 +80,11 @@ class Masha1(Method):
     def open_channels(self, channel):
         down = None if self.down_compressor is None else (self.down_compressor, self.down_memory())
         self.up = channel(self.compressor, self.memory(), "uplink", down)
-        self.dense = channel(Identity(), Plain(), "refresh")
+        compressed = self.refresh_compressor is not None                  # then later changes are added to H
+        self.dense = channel(Identity(), Plain(), "refresh", precise=compressed)
         self.refresh = None
-        if self.refresh_compressor is not None:
-            self.refresh = channel(self.refresh_compressor, Contracted(), "refresh")
+        if compressed:
+            self.refresh = channel(self.refresh_compressor, Contracted(), "refresh", precise=True)
 
     @property
     def exchanges(self):

@@ -17,13 +17,17 @@ class Transport:
         The messages of this rank's workers, views into the send buffer: encode into them.
     server : Server or None
         Compresses the mean on its way down.
+    precise : bool
+        The mean of a dense exchange travels in float64, whatever the wire's type: who adds to it later needs the
+        very mean of what was sent.
     """
 
     name = None
     additive_only = False  # whether it adds the messages' values before they are decoded
 
-    def __init__(self, compressor, server, comm, ledger, dtype):
+    def __init__(self, compressor, server, comm, ledger, dtype, precise=False):
         self.compressor, self.server, self.comm, self.ledger, self.dtype = compressor, server, comm, ledger, dtype
+        self.precise = precise
         self.workers = compressor.workers
         self.blocks = [block(r, comm.size, self.workers) for r in range(comm.size)]
         self.outbox = []

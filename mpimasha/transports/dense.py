@@ -22,8 +22,9 @@ class Aligned(Transport):
         send = self.comm.scratch("send", rows * length * wire.itemsize)
         self.outbox = lay_out(send, {name: (wire, length)}, rows)
         self._send = send.view(wire).reshape(rows, length)
-        self._total, = lay_out(self.comm.scratch("total", length * wire.itemsize), self.compressor.fields(), 1)
-        self._is_vector = self.compressor.name == "identity" and wire == self.dtype  # needs no decoding
+        down = np.dtype(np.float64) if self.precise else wire
+        self._total, = lay_out(self.comm.scratch("total", length * down.itemsize), {name: (down, length)}, 1)
+        self._is_vector = self.compressor.name == "identity" and down == self.dtype  # needs no decoding
         self.plan_sum(rows, length, wire)
 
     def collect(self, k, scale, out):
@@ -43,7 +44,7 @@ class Dense(Aligned):
 
     Each value is summed in worker order 0..M-1 by one rank, so the mean is the same
     bit for bit on every rank and for every number of ranks.  A rank sends
-    n (m_local + 1/P) values, whatever P is.  Both legs travel in the wire's type.
+    n (m_local + 1/P) values, whatever P is.  Both legs travel in the wire's type, the second in float64 if `precise`.
     """
 
     name = "dense"
@@ -52,13 +53,13 @@ class Dense(Aligned):
         ranks, mine = self.comm.size, self.comm.rank
         bounds = np.array([r * length // ranks for r in range(ranks + 1)])
         widths = np.diff(bounds)
-        v, width = wire.itemsize, int(widths[mine])
+        v, width, down = wire.itemsize, int(widths[mine]), self._total.values.dtype
         self._slices = self._send if ranks == 1 else \
             self.comm.scratch("slices", self.workers * width * v).view(wire).reshape(self.workers, width)
-        self._mean = self.comm.scratch("slice", width * v).view(wire)
+        self._mean = self.comm.scratch("slice", width * down.itemsize).view(down)
         self._plan = self.comm.plan_slices(rows, [len(b) for b in self.blocks], bounds, wire)
-        self._counts = [int(w) * v for w in widths]
-        self._displacements = [int(b) * v for b in bounds[:-1]]
+        self._counts = [int(w) * down.itemsize for w in widths]
+        self._displacements = [int(b) * down.itemsize for b in bounds[:-1]]
 
     def traffic(self):
         return 2, self._send.nbytes + self._mean.nbytes, self._slices.nbytes + self._total.values.nbytes

@@ -20,8 +20,9 @@ class Star(Transport):
 
     def plan(self):
         fields, mine = self.compressor.fields(), self.comm.rank
-        self._inbox = Inbox(fields, self.blocks if mine == 0 else [], self.comm)
         self._sizes = [len(b) * message_bytes(fields) for b in self.blocks]
+        self.comm.check_size(sum(self._sizes), f"the messages of {self.workers} workers have")
+        self._inbox = Inbox(fields, self.blocks if mine == 0 else [], self.comm)
         self._send = byte_buffer(self._sizes[mine])
         self.outbox = lay_out(self._send, fields, len(self.blocks[mine]))
         up = self.compressor

@@ -92,7 +92,7 @@ def test_a_fault_of_one_worker_is_raised_on_all_ranks(comm):
 
 
 REFUSED = {
-    "cannot take a prox": lambda: (regression(radius=0.2), mm.Masha2()),
+    "cannot take the prox": lambda: (regression(radius=0.2), mm.Masha2()),
     "method.gamma needs L_m": lambda: (Unknown(dim=6, workers=WORKERS), mm.Masha1()),
     "keeps more coordinates": lambda: (mm.Bilinear(dim=6), mm.Masha1(mm.RandK(13))),
     "ranks for workers = 1": lambda: (mm.Bilinear(dim=6, workers=1), mm.Extragradient()),

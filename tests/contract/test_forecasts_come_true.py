@@ -39,7 +39,7 @@ def check_round(name, up, comm):
     asked, comm = described(name, up), Communicator(comm)
     problem = asked.problem()
     told = needs.forecast(asked, problem, comm)
-    assert comm.sent == {"rounds": 0, "observers": 0}  # a forecast sends no vector
+    assert not any(comm.sent.values())  # a forecast sends no vector
     calls = []
     for collective in ("allgather_bytes", "exchange_slices"):
         original = getattr(comm, collective)

@@ -57,7 +57,7 @@ def test_a_buffer_too_large_is_refused_before_it_is_allocated(comm, transport):
     two = Communicator(Two())
     two.largest = INT
     with pytest.raises(mm.UserError, match=r"on rank 1, but this MPI library takes at most 2147483647 bytes"):
-        TRANSPORTS[transport](compressor, two, None, wire)
+        TRANSPORTS[transport](compressor, None, two, None, wire)
 
 
 def test_a_vector_too_large_to_broadcast_is_refused(comm):
@@ -69,8 +69,8 @@ def test_a_vector_too_large_to_broadcast_is_refused(comm):
 
 @pytest.mark.ranks(3)
 def test_all_ranks_refuse_what_one_cannot_count(comm):
-    """Rank 2 owns two of four workers, the others one: only its buffer of dense vectors is too large."""
-    problem = mm.Bilinear(dim=50, workers=4)
+    """The last rank owns two workers, the others one: only its buffer of dense vectors is too large."""
+    problem = mm.Bilinear(dim=50, workers=comm.size + 1)
     for method, largest in ((mm.Optimistic(), 1500), (mm.Masha1(mm.RandK(90)), 2500)):
         counted = Communicator(comm)
         counted.largest = largest

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import mpimasha as mm
+from mpimasha.communicator import Communicator
 from mpimasha.observers import Observer
 
 ROUNDS = 60
@@ -228,7 +229,7 @@ def found_by_solve(name, method, transport, rounds_alone, comm):
 
 @pytest.mark.ranks(2)
 def test_a_second_run_on_the_same_communicator_is_billed_its_own_bytes(comm):
-    shared = mm.run.Communicator(comm)
+    shared = Communicator(comm)
     sent = [mm.solve(problem(), mm.Optimistic(), comm=shared, wire="float32",
                      stop=mm.Stop(rounds=rounds, relative_error=0)).wire_bytes_per_rank for rounds in (10, 20)]
     assert sent[1] == 2 * sent[0] > 0
