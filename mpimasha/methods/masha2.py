@@ -30,6 +30,7 @@ class Masha2(Masha1):
 
     name = "masha2"
     theorem = "MASHA2: gamma = sqrt(1 - tau)/(2 delta L_rms), observed to be stable, not proved by us"
+    theorem_of_compressed_refresh = None
     memory = down_memory = ErrorFeedback
 
     def default_compressor(self):
