@@ -37,6 +37,10 @@ def kernel(function=None, *, reduction=False, inline=False):
     if numba.config.DISABLE_JIT:
         return _plain(function)
     options = {"nogil": True, "error_model": "numpy", "fastmath": REDUCTION if reduction else False}
+    if reduction:
+        # One that another kernel calls is compiled twice, alone and with its caller, with two orders of the sum; which
+        # code runs would depend on whether it was compiled here or read from the cache.
+        options["forceinline"] = True
     if inline:
         options["inline"] = "always"
     return _compiled(function, options)
