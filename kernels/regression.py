@@ -5,10 +5,9 @@ g = M/N sum_i l((X_i + r).w, y_i) + lam/2 |w|^2 - beta/2 |r|^2, F = (grad_w g, -
 
 import math
 
-import numpy as np
-
 from ._jit import kernel
 from .saddle import add1, add4, dot1, dot4
+from .updates import dot
 
 
 @kernel
@@ -98,14 +97,6 @@ def logistic_slope(u, label):
     margin = label * u
     small = math.exp(-abs(margin))
     return -label * small / (1.0 + small) if margin > 0 else -label / (1.0 + small)
-
-
-@kernel(reduction=True)
-def dot(u, v):
-    total = 0.0
-    for j in range(u.size):
-        total += np.float64(u[j]) * np.float64(v[j])
-    return total
 
 
 @kernel

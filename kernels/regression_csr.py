@@ -8,7 +8,8 @@ import math
 import numpy as np
 
 from ._jit import kernel
-from .regression import dot, finish, logistic_slope
+from .regression import finish, logistic_slope
+from .updates import dot
 
 
 @kernel

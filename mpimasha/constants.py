@@ -80,8 +80,11 @@ class Collected(_Means):
     @cached_property
     def L_m(self):
         problem, fleet = self._problem, self._run.fleet
-        return self._column(lambda: [problem.lipschitz(m) or self._lipschitz("L_m", F, m)
-                                     for m, F in zip(fleet.owned, fleet.operators)])
+        def own():
+            known = [problem.lipschitz(m) for m in fleet.owned]
+            return [self._lipschitz("L_m", F, m) if L is None else L
+                    for m, F, L in zip(fleet.owned, fleet.operators, known)]
+        return self._column(own)
 
     @cached_property
     def similarity_m(self):

@@ -16,26 +16,28 @@ class Aligned(Transport):
     def plan(self):
         (name, (wire, length)), = self.compressor.fields().items()
         rows, n = len(self.blocks[self.comm.rank]), self.compressor.n
+        down = np.dtype(np.float64) if self.precise else wire
         slices = self.workers * -(-length // self.comm.size)
-        largest = max(rows * length, slices, length) * wire.itemsize
+        largest = max(max(rows * length, slices) * wire.itemsize, length * down.itemsize)
         self.comm.check_size(largest, f"dense vectors of n = {n} numbers and {self.workers} workers need buffers of")
         send = self.comm.scratch("send", rows * length * wire.itemsize)
         self.outbox = lay_out(send, {name: (wire, length)}, rows)
         self._send = send.view(wire).reshape(rows, length)
-        down = np.dtype(np.float64) if self.precise else wire
         self._total, = lay_out(self.comm.scratch("total", length * down.itemsize), {name: (down, length)}, 1)
-        self._is_vector = self.compressor.name == "identity" and down == self.dtype  # needs no decoding
+        self._is_vector = self.compressor.name == "identity"  # needs no decoding
+        self._in_place = self._is_vector and down == self.dtype
         self.plan_sum(rows, length, wire)
 
     def collect(self, k, scale, out):
         """Decode the sum, as if it were the message of one worker."""
         started = perf_counter()
-        self.sum_up(scale, out if self._is_vector else self._total.values)
+        self.sum_up(scale, out if self._in_place else self._total.values)
         started = self.ledger.spend("communicate", started)
-        if self._is_vector:
-            return
-        out[:] = 0
-        self.compressor.decode(self._total, 0, k, 1.0, out)
+        if self._is_vector and not self._in_place:
+            out[:] = self._total.values
+        elif not self._is_vector:
+            out[:] = 0
+            self.compressor.decode(self._total, 0, k, 1.0, out)
         self.ledger.spend("compress", started)
 
 
