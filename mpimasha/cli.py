@@ -195,8 +195,8 @@ class _Header(observers.Observer):
         L = constants.known("L")
         over_L = "" if L is None else f" = {method.gamma * L:.3g}/L"
         _log.info("%s, %s: gamma = %.4g%s%s", method.name, method.compressors, method.gamma, over_L, tau)
-        if method.from_theory:
-            _log.info("step size of %s", method.theorem)
+        if method.basis:
+            _log.info("%s%s", "step size of " if method.from_theory else "", method.basis)
         if constants.estimated:
             _log.info("%s estimated by Lanczos' method at the start", " and ".join(constants.estimated))
         _log.debug("L = %s, L_rms = %s, mu = %s", *map(constants.known, ("L", "L_rms", "mu")))

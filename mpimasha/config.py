@@ -21,7 +21,7 @@ from mpimasha.transports import TRANSPORTS
 
 _PLAIN = {"workers": int, "seed": int, "wire": str}
 _TABLES = ("problem", "method", "compressor", "transport", "stop", "observe")
-_DEFAULT = {"problem": "bilinear", "method": "masha1"}
+_DEFAULT = {"problem": "bilinear", "method": "diana_og"}
 _NOT_IN_FILE = {"self", "up", "down", "refresh", "workers"}  # parameters of classes that other keys set
 _ROLES = ("up", "down", "refresh")
 
@@ -96,15 +96,17 @@ def experiment(document, label=None):
             raise UserError(f"{name} = {document[name]!r} is not a table: write [{name}] and its keys below")
     problem = _one_of("problem", document, PROBLEMS)
     method = _one_of("method", document, METHODS)
-    problem_options = _options("problem", document, problem)
+    problem_options = _options("problem", document, problem, PROBLEMS)
     if "workers" in document:
         problem_options["workers"] = document["workers"]
-    method_options = _options("method", document, method)
+    method_options = _options("method", document, method, METHODS)
     chosen, wire = _compressors(document)
     for role, compressor in chosen.items():
         if role not in inspect.signature(method).parameters and compressor.name != "identity":
+            able = " or ".join(name for name in ("diana_og", "masha1", "masha2")
+                               if role in inspect.signature(METHODS[name]).parameters)
             raise UserError(f"compressor.{role} = '{compressor}' cannot be used with {method.name}, which has no such "
-                            f"compressor: remove the key or use masha1 or masha2")
+                            f"compressor: remove the key or use {able}")
         method_options |= {role: compressor} if role in inspect.signature(method).parameters else {}
     built = Experiment(label or method.name, document, problem, problem_options, method, method_options,
                        check_seed(document.get("seed", 0)), check_wire(wire), _transport(document), _stop(document),
@@ -164,11 +166,15 @@ def _one_of(table, document, registry):
     return registry[name]
 
 
-def _options(table, document, cls):
+def _options(table, document, cls, registry):
     """The keys of a table that belong to `cls`, with the types its constructor is annotated with."""
     hints = typing.get_type_hints(cls.__init__)
     parameters = [name for name in inspect.signature(cls).parameters if name not in _NOT_IN_FILE]
     given = {key: value for key, value in document.get(table, {}).items() if key != "name"}
+    for key in given:
+        others = [name for name, other in registry.items() if key in inspect.signature(other).parameters]
+        if key not in parameters and key not in _NOT_IN_FILE and others:
+            raise UserError(f"unknown key {table}.{key} of {cls.name}: it belongs to {', '.join(others)}")
     _known(given, parameters, f"{table}.")
     for key, value in given.items():
         _typed(f"{table}.{key}", value, hints.get(key, object))

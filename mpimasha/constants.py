@@ -33,6 +33,10 @@ class Constants(_Means):
     similarity_m : array of shape (M,), or None
         Lipschitz constants of F_m - F.
     workers : int
+    Lhat_m : array of shape (M,), or None
+        Of the workers' components, in mean square.
+    components : sequence of int
+        How many each worker has.
     """
 
     L: float
@@ -40,6 +44,11 @@ class Constants(_Means):
     L_m: np.ndarray | None
     similarity_m: np.ndarray | None
     workers: int
+    Lhat_m: np.ndarray | None = None
+    components: tuple = ()
+
+    def known(self, name):
+        return getattr(self, name)
 
 
 class Collected(_Means):
@@ -85,6 +94,15 @@ class Collected(_Means):
             return [self._lipschitz("L_m", F, m) if L is None else L
                     for m, F, L in zip(fleet.owned, fleet.operators, known)]
         return self._column(own)
+
+    @cached_property
+    def Lhat_m(self):
+        return self._column(lambda: [self._problem.component_lipschitz(m) for m in self._run.fleet.owned])
+
+    @cached_property
+    def components(self):
+        """How many components the operator of each worker has."""
+        return self._column(lambda: list(self._run.fleet.lots.components))
 
     @cached_property
     def similarity_m(self):

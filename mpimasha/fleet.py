@@ -6,6 +6,7 @@ from time import perf_counter
 import numpy as np
 
 from mpimasha.communicator import block
+from mpimasha.draw import Lots
 from mpimasha.errors import UserError
 from mpimasha.ledger import Ledger
 from mpimasha.linear import Linear
@@ -30,20 +31,29 @@ class Fleet:
         self.owned = block(comm.rank, comm.size, problem.workers)
         self.operators = [problem.operator(m) for m in self.owned]
         self.ledger = ledger
+        self._problem, self.batches = problem, None
+        self.lots = Lots(seed, problem.workers, self.owned, [problem.components(m) for m in self.owned])
         self._coin = Stream(seed, "coin")
         self._scratch = list(np.zeros((4, problem.n), problem.dtype))  # one for each term a formula may have
 
-    def F(self, z):
+    def F(self, z, draw=None):
         """The operators of this rank's workers at `z`, one vector a worker, computed when read.
 
         Parameters
         ----------
         z : Linear
-            A single state vector, such as ``self.zhalf``.
+            A single state, such as ``self.zhalf``: a vector, or one of each worker's own.
+        draw : Draw, optional
+            Whose batch is taken for the whole operator.
         """
         if len(z.terms) != 1 or z.terms[0][0] != 1.0:
             raise TypeError("an operator is evaluated at a state, not at a formula: assign the formula first")
-        return Linear.of(Evaluation(self, z.terms[0][1]))
+        return Linear.of(Evaluation(self, z.terms[0][1], draw if draw is not None and draw.batch else None))
+
+    def sample(self):
+        """Make the operators of batches, for draws that have some."""
+        if self.batches is None:
+            self.batches = [self._problem.batch_operator(m) for m in self.owned]
 
     def solo(self, workers):
         """A fleet of that many workers that all are our first one, off the record; its coin always says yes."""
@@ -51,6 +61,8 @@ class Fleet:
         solo.workers = min(workers, self.workers)
         solo.owned = range(solo.workers)
         solo.operators = self.operators[:1] * solo.workers
+        solo.batches = self.batches and self.batches[:1] * solo.workers
+        solo.lots = Lots(0, solo.workers, solo.owned, self.lots.components[:1] * solo.workers)
         solo.ledger = Ledger()
         solo.coin = lambda k, probability: True
         return solo
@@ -67,15 +79,21 @@ class Evaluation:
     it in cache, and no (m_local, n) array of operators is ever made.
     """
 
-    __slots__ = ("fleet", "z")
+    __slots__ = ("fleet", "z", "draw")
 
-    def __init__(self, fleet, z):
-        self.fleet, self.z = fleet, z
+    def __init__(self, fleet, z, draw=None):
+        self.fleet, self.z, self.draw = fleet, z, draw
 
     def row(self, i, term=0):
-        fleet, scratch = self.fleet, self.fleet._scratch[term]
+        fleet, scratch, part = self.fleet, self.fleet._scratch[term], 1.0
+        z = self.z if isinstance(self.z, np.ndarray) else self.z.row(i)
         started = perf_counter()
-        fleet.operators[i](self.z, scratch)
+        if self.draw is None:
+            fleet.operators[i](z, scratch)
+        else:
+            chosen = self.draw.components(i)
+            fleet.batches[i](z, scratch, chosen)
+            part = len(chosen) / fleet.lots.components[i]
         fleet.ledger.spend("compute", started)
-        fleet.ledger.operator()
+        fleet.ledger.operator(fleet.owned[i], part)
         return scratch

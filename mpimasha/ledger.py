@@ -21,8 +21,8 @@ class Ledger:
         Model bits per worker, initial exchange and refreshes included.
     exchanges : int
         Synchronisations: means taken over the workers.
-    operator_calls : int
-        Full local operators F_m evaluated by this rank, all its workers together.
+    operator_calls : dict
+        {worker of this rank: how often its whole operator F_m was evaluated, a batch of s in r counting s/r}.
     seconds : dict
         compute, compress, communicate on this rank; observers apart.
     """
@@ -30,7 +30,7 @@ class Ledger:
     uplink_bits: float = 0.0
     downlink_bits: float = 0.0
     exchanges: int = 0
-    operator_calls: int = 0
+    operator_calls: dict = field(default_factory=dict)
     seconds: dict = field(default_factory=lambda: {"compute": 0.0, "compress": 0.0, "communicate": 0.0})
     billing: bool = True
 
@@ -41,10 +41,10 @@ class Ledger:
             self.uplink_bits += up
             self.downlink_bits += down
 
-    def operator(self):
-        """One local operator F_m was evaluated."""
+    def operator(self, worker, part=1.0):
+        """The operator of `worker` was evaluated, or a `part` of its components."""
         if self.billing:
-            self.operator_calls += 1
+            self.operator_calls[worker] = self.operator_calls.get(worker, 0.0) + part
 
     def spend(self, purpose, started):
         """Add the time since `started` to `purpose`; returns the time now."""

@@ -6,6 +6,8 @@ buffer of the state it is assigned to (see `mpimasha.state`), or read entry by e
 a compressor that needs only some of them.
 """
 
+import numpy as np
+
 from mpimasha.kernels import updates
 
 _COMBINE = {1: updates.combine1, 2: updates.combine2, 3: updates.combine3, 4: updates.combine4}
@@ -49,8 +51,9 @@ class Linear:
         return (-1.0) * self
 
     def row(self, i):
-        """The same combination for this rank's i-th worker."""
-        return Linear(tuple((c, v.row(i, term)) for term, (c, v) in enumerate(self.terms)))
+        """The same combination for this rank's i-th worker; a vector that all share stands for itself."""
+        return Linear(tuple((c, v if isinstance(v, np.ndarray) else v.row(i, term))
+                            for term, (c, v) in enumerate(self.terms)))
 
     def write(self, out):
         """Evaluate into `out`, in one pass; `out` may be one of the terms or of another dtype."""

@@ -1,5 +1,6 @@
 """What there is: problems, methods, compressors, transports."""
 
+from mpimasha import tables
 from mpimasha.compressors import COMPRESSORS
 from mpimasha.methods import METHODS
 from mpimasha.problems import PROBLEMS
@@ -7,15 +8,36 @@ from mpimasha.transports import TRANSPORTS
 
 LISTS = {"problems": PROBLEMS, "methods": METHODS, "compressors": COMPRESSORS, "transports": TRANSPORTS}
 
+_OPTIONS = ("down", "refresh", "batch", "participation")
+_STANDING = """\
+proved: the step size has a theorem in docs/theory.rst.  reconstructed: after a paper whose full text was not at hand.
+observed: seen to work, or to stall, in runs.  Without a theorem method.gamma must be given, as a number or as "0.25/L";
+diana_og, the method of a run that names none, finds its own step."""
+
 
 def listing(what=None):
-    """Names and first sentences; of methods the theorem too."""
-    blocks = []
-    for kind in [what] if what else LISTS:
-        lines = [kind]
-        for name, cls in LISTS[kind].items():
-            lines.append(f"  {name:<18} {(cls.__doc__ or '').strip().splitlines()[0]}")
-            if getattr(cls, "theorem", None):
-                lines.append(f"  {'':<18} {cls.theorem}")
-        blocks.append("\n".join(lines))
+    """Names and first sentences; of methods their theory."""
+    blocks = [_methods() if kind == "methods" else _names(kind) for kind in ([what] if what else LISTS)]
     return "\n\n".join(blocks) + "\n"
+
+
+def _names(kind):
+    return "\n".join([kind] + [f"  {name:<18} {_sentence(cls)}" for name, cls in LISTS[kind].items()])
+
+
+def _sentence(cls):
+    return (cls.__doc__ or "").strip().splitlines()[0]
+
+
+def _methods():
+    """The table of methods, and below it the step size of each."""
+    header = ["method", "memory", "compressors", *_OPTIONS, "prox", "standing"]
+    rows = [[name, cls.memory.name.replace("_", " "), cls.accepts, *(_yes(cls.takes(key)) for key in _OPTIONS),
+             _yes(cls.takes_prox), cls.standing] for name, cls in METHODS.items()]
+    steps = [f"  {name:<18} {cls.theorem or 'no theorem: give method.gamma'}" for name, cls in METHODS.items()]
+    return "\n".join(["methods", *(f"  {line}" for line in tables.text(header, rows).splitlines()), "", _STANDING, "",
+                      "what the methods are", *_names("methods").splitlines()[1:], "", "gamma = \"theory\"", *steps])
+
+
+def _yes(true):
+    return "yes" if true else "-"

@@ -1,5 +1,7 @@
 """How far a run has come: relative error, residual, gap, and what it has cost so far."""
 
+import math
+
 import numpy as np
 
 from mpimasha.errors import UserError
@@ -48,6 +50,8 @@ class Measure:
         self._z0 = z0
         self._size = 1.0 + float(z0 @ z0)
         self._error0 = squared_distance(z0, reference) if reference is not None else None
+        gamma = run.method.gamma
+        self._L = run.constants.known("L") or (1 / gamma if gamma else 1.0)
         self._residual0 = None
         self._residual0 = self._residual(z0)
 
@@ -62,8 +66,10 @@ class Measure:
                "residual": None, "gap": None, "gap_average": None,
                "uplink_bits": ledger.uplink_bits, "downlink_bits": ledger.downlink_bits,
                "wire_bytes": run.wire_bytes, "exchanges": ledger.exchanges,
-               "operator_calls": ledger.operator_calls / len(run.fleet.owned), "seconds": seconds,
+               "operator_calls": None, "seconds": seconds,
                "distance": squared_distance(z, self._z0) / self._size}
+        if full:
+            row["operator_calls"] = self._operator_calls()
         if full or "residual" in targets:
             row["residual"] = self._residual(z)
         if (full or "gap" in targets) and run.comm.rank == 0:
@@ -71,6 +77,11 @@ class Measure:
             row["gap"] = run.problem.gap(z) if finite else None
             row["gap_average"] = run.problem.gap(run.average) if finite and run.average is not None and run.k else None
         return row
+
+    def _operator_calls(self):
+        """Of a worker, the mean over all; added in their order, so that it does not depend on the ranks."""
+        parts = self.run.comm.gather_objects(self.run.ledger.operator_calls)
+        return math.fsum(calls for part in parts for calls in part.values()) / self.run.fleet.workers
 
     def _relative_error(self, z):
         if self.reference is None:
@@ -82,7 +93,7 @@ class Measure:
         run = self.run
         F = run.exact_mean(run.fleet.F(Linear.of(z)))
         if not run.problem.prox.is_zero:
-            L = run.constants.known("L") or 1 / run.method.gamma
+            L = self._L
             moved = z - F / L
             run.problem.prox.apply(moved, 1 / L)
             F = L * (z - moved)

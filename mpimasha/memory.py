@@ -13,10 +13,18 @@ class Memory:
     name = None
     contracting = False  # whether an unbiased compressor enters as C = Q/q, contractive with delta = q
 
-    def bind(self, compressor, owned, dtype):
-        """Give the memory its compressor and its state for this rank's workers."""
-        self.compressor, self.owned = compressor, owned
-        state.allocate(self, len(owned), compressor.n, dtype)
+    def bind(self, compressor, count, dtype, share=1.0):
+        """Give the memory its compressor and its state.
+
+        Parameters
+        ----------
+        count : int
+            Workers of this rank.
+        share : float
+            Part of all workers whose messages travel in one exchange.
+        """
+        self.compressor, self.share = compressor, share
+        state.allocate(self, count, compressor.n, dtype)
         return self
 
     @property
@@ -24,12 +32,20 @@ class Memory:
         """What the receiver multiplies a decoded message by."""
         return 1 / self.compressor.q if self.contracting and not self.compressor.contractive else 1.0
 
-    def encode(self, i, x, message, k):
-        """Turn `x`, the vector of this rank's i-th worker, into `message` of exchange k."""
+    def encode(self, i, x, message, worker, k):
+        """Turn `x`, the vector of this rank's i-th worker, into `message`, which `worker` draws in exchange k."""
         raise NotImplementedError(f"memory {self.name} cannot encode")
 
     def recover(self, mean):
         """From the mean of what the messages stand for, (n,), to an estimate of the mean of x, in place."""
+
+    @property
+    def known(self):
+        """The `PerWorker` state that holds what is known of each x, if the memory has one: see `Channel.begin`."""
+        return None
+
+    def begin(self, mean):
+        """Start from what `known` holds, whose mean over the workers is the Linear `mean`."""
 
 
 class Plain(Memory):
@@ -37,8 +53,8 @@ class Plain(Memory):
 
     name = "plain"
 
-    def encode(self, i, x, message, k):
-        self.compressor.encode(x, message, self.owned[i], k)
+    def encode(self, i, x, message, worker, k):
+        self.compressor.encode(x, message, worker, k)
 
 
 class Contracted(Plain):
@@ -55,36 +71,55 @@ class ErrorFeedback(Memory):
     contracting = True
     e = PerWorker()
 
-    def encode(self, i, x, message, k):
+    def encode(self, i, x, message, worker, k):
         e = self.e.row(i)
         buffer = e.terms[0][1]
         (e + x).write(buffer)                                            # x + e
-        self.compressor.encode(e, message, self.owned[i], k)             # c = C(x + e)
-        self.compressor.decode(message, self.owned[i], k, -self.scale, buffer)  # e+ = x + e - c
+        self.compressor.encode(e, message, worker, k)                    # c = C(x + e)
+        self.compressor.decode(message, worker, k, -self.scale, buffer)  # e+ = x + e - c
 
 
 class Shift(Memory):
     """d = Q(x - h), h+ = h + a d; the mean of x is estimated by H + mean d, H+ = H + a mean d.
 
     As in DIANA (Mishchenko et al. 2019, arXiv 1901.09269): h learns x, so what is
-    compressed vanishes as x settles.  a = 1/q for an unbiased compressor, which keeps
-    the estimate unbiased; 1 for a contractive one.  h and H are kept in float64: in
-    float32 H drifts away from the mean of the h.
+    compressed vanishes as x settles.  Where only b of M workers send, the others keep h and
+    H+ = H + b/M a mean d.  h and H are kept in float64: in float32 H drifts away from the
+    mean of the h.
+
+    Parameters
+    ----------
+    typical : bool
+        a = 1/q with q as it is on Gaussian vectors.  Otherwise a = 1/q with the q of the worst
+        vector, the largest a for which every h is sure to learn.  a = 1 for a contractive
+        compressor.
     """
 
     name = "shift"
     h, H = PerWorker(np.float64), Shared(np.float64)
 
+    def __init__(self, typical=False):
+        self.typical = typical
+
     @property
     def rate(self):
-        return 1 / self.compressor.q if self.compressor.unbiased else 1.0
+        if not self.compressor.unbiased:
+            return 1.0
+        return 1 / (self.compressor.typical if self.typical else self.compressor.q)
 
-    def encode(self, i, x, message, k):
+    @property
+    def known(self):
+        return self.h
+
+    def begin(self, mean):
+        self.H = mean
+
+    def encode(self, i, x, message, worker, k):
         h = self.h.row(i)
-        self.compressor.encode(x - h, message, self.owned[i], k)
-        self.compressor.decode(message, self.owned[i], k, self.rate, h.terms[0][1])
+        self.compressor.encode(x - h, message, worker, k)
+        self.compressor.decode(message, worker, k, self.rate, h.terms[0][1])
 
     def recover(self, mean):
-        a, d = self.rate, Linear.of(mean)
+        a, d = self.share * self.rate, Linear.of(mean)
         self.H = self.H + a * d
         (self.H + (1 - a) * d).write(mean)                               # H + d, with the H of before

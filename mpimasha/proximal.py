@@ -42,6 +42,9 @@ class _Applied:
         self.formula.write(out)
         self.prox.apply(out, self.gamma)
 
+    def row(self, i):
+        return _Applied(self.prox, self.formula.row(i), self.gamma)
+
 
 class Balls(Proximal):
     """Indicator of a product of Euclidean balls around 0: the prox is the projection.

@@ -46,7 +46,7 @@ def manifest(run, experiment, ranks):
     return {
         "experiment": experiment.document, "label": experiment.label, "seed": run.seed, "wire": run.wire.name,
         "workers": run.fleet.workers, "gamma": run.method.gamma, "tau": run.method.parameters["tau"],
-        "theorem": run.method.theorem, **{name: run.constants.known(name) for name in ("L", "mu", "L_rms")},
+        "basis": run.method.basis, **{name: run.constants.known(name) for name in ("L", "mu", "L_rms")},
         "started": datetime.now().astimezone().isoformat(timespec="seconds"),
         "versions": {"mpimasha": mpimasha.__version__, "python": platform.python_version(), "numpy": np.__version__,
                      "numba": numba.__version__},

@@ -88,22 +88,26 @@ class Run:
         self._exact = together(lambda: Channel(Identity(), Plain(), "uplink", fleet=self.fleet, comm=self.comm,
                                                ledger=self.ledger, wire=problem.dtype, seed=seed))
         self.constants = Collected(self)
-        self.method = copy.deepcopy(method)
+        chosen = copy.deepcopy(method)
+        chosen.choose(problem, self.wire, self.constants)
+        self.method = copy.deepcopy(chosen)
         together(lambda: self.method.bind(problem, self.fleet, self._channels(self.fleet, self.comm, transport)))
         self.method.set_parameters(self.constants)
         self.average = None if problem.strongly_monotone else np.zeros(problem.n, problem.dtype)
-        self.comm.one_per_node_first(lambda: self._rehearse(method, transport))
+        self.comm.one_per_node_first(lambda: self._rehearse(chosen, transport))
 
     def _channels(self, fleet, comm, transport):
-        def channel(compressor, memory, purpose, down=None, precise=False):
+        def channel(compressor, memory, purpose, down=None, precise=False, senders=None):
             kind = transport if purpose == "uplink" else "auto"
             return Channel(compressor, memory, purpose, down=down, fleet=fleet, comm=comm, ledger=fleet.ledger,
-                           wire=self.wire, seed=self.seed, transport=kind, precise=precise)
+                           wire=self.wire, seed=self.seed, transport=kind, precise=precise,
+                           senders=senders)
         return channel
 
     def _rehearse(self, method, transport):
         """Two rounds of a solo performance, so that every kernel is compiled before time counts."""
-        several = method.compressor.dependence == PARTITION  # of one worker, its shares would be contiguous
+        # of one worker, PermK's shares would be contiguous, and half of it cannot take part
+        several = method.compressor.dependence == PARTITION or method.participation
         understudy, solo = copy.deepcopy(method), self.fleet.solo(2 if several else 1)
         understudy.bind(self.problem, solo, self._channels(solo, Communicator(), transport))
         understudy.set_parameters(self.constants)

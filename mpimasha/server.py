@@ -22,7 +22,7 @@ class Server:
     def __init__(self, compressor, memory, *, n, wire, stream, dtype):
         check_server(compressor)
         self.compressor = compressor.bind(n, 1, wire, stream)
-        self.memory = memory.bind(self.compressor, [0], dtype)
+        self.memory = memory.bind(self.compressor, 1, dtype)
 
     def fields(self):
         return self.compressor.fields()
@@ -35,9 +35,15 @@ class Server:
         """A message of its own, where no transport provides one."""
         return message(self.fields())
 
+    def begin(self, mean):
+        """Let the memory start from `mean`, a Linear that all ranks have."""
+        if self.memory.known is not None:
+            mean.write(self.memory.known.row(0).terms[0][1])
+        self.memory.begin(mean)
+
     def compress(self, mean, message, k):
         """Turn `mean`, an array of shape (n,), into the `message` of exchange k."""
-        self.memory.encode(0, Linear.of(mean), message, k)
+        self.memory.encode(0, Linear.of(mean), message, 0, k)
 
     def restore(self, message, k, out):
         """out = what the message of exchange k stands for."""

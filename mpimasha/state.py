@@ -37,7 +37,14 @@ class _State:
     def __get__(self, instance, owner=None):
         if instance is None:
             return self
-        return instance.__dict__["_linear"][self.name]
+        return self.of(instance, "_linear")
+
+    def of(self, instance, kind):
+        """What `instance` keeps under this name; AttributeError before `allocate`, as for any attribute not set."""
+        try:
+            return instance.__dict__[kind][self.name]
+        except KeyError:
+            raise AttributeError(f"{type(instance).__name__}.{self.name} exists after allocate") from None
 
 
 class Shared(_State):
@@ -55,6 +62,19 @@ class Shared(_State):
             buffer[:] = value
         else:
             value.write(buffer)
+
+
+class Scalar(Shared):
+    """A number that is the same on every rank, such as a step size that adapts; it reads as a float."""
+
+    def buffer(self, workers, n, dtype):
+        return np.zeros(1)
+
+    def __get__(self, instance, owner=None):
+        return self if instance is None else float(self.of(instance, "_buffers")[0])
+
+    def __set__(self, instance, value):
+        instance.__dict__["_buffers"][self.name][0] = value
 
 
 class PerWorker(_State):

@@ -8,52 +8,83 @@ import re
 import numpy as np
 
 from mpimasha.compressors.base import ANY, COMMON_MASK, INDEPENDENT, PARTITION
+from mpimasha.draw import share
 from mpimasha.errors import UserError
 from mpimasha.names import fits, plain, shown
 
 _OVER_L = re.compile(r"\s*([0-9.eE+-]+)\s*/\s*L\s*")
 
 
-def moments(compressor, workers):
+def moments(compressor, workers, noisy=False, q=None):
     """(A, B) with E|mean Q_m(v_m)|^2 <= A |mean v_m|^2 + B mean|v_m|^2, by how the draws depend on each other.
 
-    independent     A = 1, B = (q - 1)/M
-    PermK           A = 0, B = q/M, which is 1 unless another compressor follows
-    one mask        A = q, B = 0
+    The mean on the left is over the b = compressor.workers of the M = `workers` that take part, drawn uniformly
+    without replacement; with c = (b - 1)/(M - 1), which is 1 if all do:
+
+    independent     A = c M/b, B = (q - c)/b
+    PermK           A = 0, B = q/b, which is 1 unless another compressor follows
+    one mask        A = q c M/b, B = q (1 - c)/b
     in any way      A = 0, B = q
+
+    `noisy`: the vectors are themselves unbiased estimates V_m of v_m, independent across workers, and the last mean
+    is of E|V_m|^2.  Then c M/b becomes (b - 1)/b, and (q - c)/b becomes q/b.
+    `q`: another than the compressor's.
     """
-    q = compressor.q
-    known = {INDEPENDENT: (1.0, (q - 1) / workers), PARTITION: (0.0, q / workers), COMMON_MASK: (q, 0.0),
-             ANY: (0.0, q)}
+    q, b = compressor.q if q is None else q, compressor.workers
+    c = (b - 1) / (workers - 1) if workers > 1 else 1.0
+    whole = (b - 1) / b if noisy else c * workers / b
+    known = {INDEPENDENT: (whole, (q if noisy else q - c) / b), PARTITION: (0.0, q / b),
+             COMMON_MASK: (q * whole, q * (1.0 if noisy else 1 - c) / b), ANY: (0.0, q)}
     if compressor.dependence not in known:
         raise UserError(f"method.gamma = 'theory' knows no bound for {compressor}, whose draws are "
                         f"{compressor.dependence!r}: give a number")
     return known[compressor.dependence]
 
 
-def second_moment(compressor, constants, down=None):
+def noise(compressor, workers, q=None):
+    """B' with E|mean Q_m(v_m) - mean v_m|^2 <= B' mean|v_m|^2; the mean on the left as in `moments`."""
+    A, B = moments(compressor, workers, q=q)
+    return B + max(0.0, A - 1)
+
+
+def second_moment(compressor, constants, down=None, batch_rms=None):
     """C with E|Q_serv(mean Q_m(F_m(u) - F_m(v)))|^2 <= C^2 |u - v|^2, for unbiased compressors.
 
-    C^2 = q_serv (A L^2 + B L_rms^2); PermK also has B (L^2 + similarity^2), the smaller counts.
+    C^2 = q_serv (A L^2 + B L_rms^2); PermK over all workers also has B (L^2 + similarity^2), the smaller counts.
+    With batches L_rms is `batch_rms`, their constant.
     """
-    A, B = moments(compressor, constants.workers)
-    square = (A * needed(constants.L, "L")**2 if A else 0.0) + (B * needed(constants.L_rms, "L_m")**2 if B else 0.0)
-    if compressor.dependence == PARTITION and constants.similarity_rms is not None:
+    A, B = moments(compressor, constants.workers, noisy=batch_rms is not None)
+    rms = (lambda: batch_rms) if batch_rms is not None else lambda: needed(constants.L_rms, "L_m")
+    square = (A * needed(constants.L, "L")**2 if A else 0.0) + (B * rms()**2 if B else 0.0)
+    everyone = compressor.workers == constants.workers and batch_rms is None
+    if compressor.dependence == PARTITION and everyone and constants.similarity_rms is not None:
         square = min(square, B * (needed(constants.L, "L")**2 + constants.similarity_rms**2))
     return np.sqrt(square * (1.0 if down is None else down.q))
 
 
-def anchor_probability(compressor, down=None, refresh=None):
-    """p = 1 - tau = min(bits of a round / bits of a refresh, 2/3): a refresh then costs what the rounds before it do.
+def batch_rms(constants, batch):
+    """sqrt of the mean over the workers of Lb_m^2, E|F_{m,batch}(u) - F_{m,batch}(v)|^2 <= Lb_m^2 |u - v|^2.
+
+    s of r components drawn without replacement: Lb_m^2 = (r-s)/(s(r-1)) Lhat_m^2 + (s-1)r/(s(r-1)) L_m^2.
+    """
+    squares = []
+    for r, L, Lhat in zip(constants.components, needed(constants.L_m, "L_m"), needed(constants.Lhat_m, "Lhat_m")):
+        s = share(batch, r)
+        squares.append(L**2 if r == 1 else ((r - s) * Lhat**2 + (s - 1) * r * L**2) / (s * (r - 1)))
+    return float(np.sqrt(np.mean(squares)))
+
+
+def anchor_probability(compressor, down=None, refresh=None, part=1.0, most=2 / 3):
+    """p = 1 - tau = min(bits of a round / bits of a refresh, `most`): a refresh then costs what the rounds before do.
 
     Uplink bits; both directions if the downlink is compressed. A refresh goes up by its own compressor, if it has
-    one, and down dense.
+    one, and down dense.  `part`: of the workers that take part in a round.
     """
     dense = compressor.value_bits * compressor.n
-    messages, renewal = compressor.bits, dense if refresh is None else refresh.bits
+    messages, renewal = part * compressor.bits, dense if refresh is None else refresh.bits
     if down is not None:
         messages, renewal = messages + down.bits, renewal + dense
-    return min(messages / renewal, 2 / 3)
+    return min(messages / renewal, most)
 
 
 def contraction(compressor):
@@ -65,16 +96,14 @@ def contraction(compressor):
     return delta
 
 
-def check_gamma(gamma):
-    """Refuse anything but "theory", a positive number, or "0.25/L"."""
-    if gamma == "theory":
-        return gamma
-    if isinstance(gamma, str) and _over_L(gamma) is not None:
+def check_gamma(gamma, rules=("theory",)):
+    """Refuse anything but one of `rules`, a positive number, or "0.25/L"."""
+    if isinstance(gamma, str) and (gamma in rules or _over_L(gamma) is not None):
         return gamma
     if fits(gamma, float) and 0 < plain(gamma) <= 1e300:
         return plain(gamma)
-    raise UserError(f"method.gamma = {shown(gamma)} is no step size: use 'theory', a number above 0, or a text like "
-                    f"'0.25/L'")
+    raise UserError(f"method.gamma = {shown(gamma)} is no step size: use {', '.join(map(repr, rules))}, a number above "
+                    f"0, or a text like '0.25/L'")
 
 
 def check_tau(tau):
@@ -84,12 +113,16 @@ def check_tau(tau):
                     f"including 1")
 
 
-def resolve_gamma(gamma, constants, theory):
-    """The number that `gamma` stands for; `theory()` computes the theorem's."""
-    if gamma == "theory":
-        return float(theory())
+def resolve_gamma(gamma, constants, rules):
+    """The number that `gamma` stands for.
+
+    Parameters
+    ----------
+    rules : dict
+        {name of a rule: function that computes its step size}.
+    """
     if isinstance(gamma, str):
-        return _over_L(gamma) / needed(constants.L, "L")
+        return float(rules[gamma]()) if gamma in rules else _over_L(gamma) / needed(constants.L, "L")
     return float(gamma)
 
 

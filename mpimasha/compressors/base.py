@@ -31,6 +31,8 @@ class Compressor:
         ``stream(worker, k)`` is the random key of a worker's draw in exchange k.
     q : float or None
         E Q(x) = x and E|Q(x)|^2 <= q |x|^2; None if biased.
+    typical : float or None
+        E|Q(x)|^2 / |x|^2 on Gaussian vectors, where that is known to be less than q.
     contraction : float or None
         delta with E|C(x) - x|^2 <= (1 - 1/delta)|x|^2; None if not contractive.
     bits : float
@@ -78,6 +80,10 @@ class Compressor:
     def decode(self, message, worker, k, scale, out):
         """out += scale * (the vector that the message of `worker` stands for)."""
         raise NotImplementedError(f"compressor {self.name} cannot decode")
+
+    @property
+    def typical(self):
+        return self.q
 
     @property
     def counts(self):

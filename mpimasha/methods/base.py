@@ -1,8 +1,12 @@
 """What a method is: the step, and the theory attached to it."""
 
+import functools
+import inspect
+
 from mpimasha import state
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.identity import Identity
+from mpimasha.draw import share
 from mpimasha.errors import UserError
 from mpimasha.memory import Plain
 from mpimasha.stepsizes import check_gamma, resolve_gamma
@@ -19,33 +23,54 @@ class Method:
     up : Compressor, optional
         Of the uplink.
     gamma : float or str
-        "theory", a number, or "0.25/L".
+        One of `rules`, a number, or "0.25/L".
 
     Attributes
     ----------
+    accepts : str
+        Of the class: which compressors go up, in words.
+    standing : {"proved", "reconstructed", "observed"}
+        Of the class: whether its step size has a theorem here, follows a source that was not at hand in full, or has
+        only been seen to work.
+    takes_prox : bool
+        Of the class: whether h need not be 0.
+    rules : tuple of str
+        Of the class: what gamma may be called; "theory" takes `theory_gamma`, and so on.
     up : Channel
         After `bind`: the channel of the rounds.
     prox, fleet : Proximal, Fleet
     gamma : float
+    participation, batch : float
+        Part of the workers in a round, and of each one's components; 0 for all.
     """
 
     name = None
     memory = Plain
+    accepts, standing = "any", "observed"
+    rules = ("theory",)
     down_compressor = refresh_compressor = None
+    participation = batch = 0
+    takes_prox = True
     theorem = None  # the statement that gamma = "theory" rests on, one line
 
     def __init__(self, up: Compressor | None = None, gamma: float | str = "theory"):
         self.compressor = up if up is not None else self.default_compressor()
         self.accept(self.compressor)
-        self._gamma = check_gamma(gamma)
+        self._gamma = check_gamma(gamma, self.rules)
 
     # -- theory ------------------------------------------------------------------------
+
+    @classmethod
+    def takes(cls, key):
+        """Whether the constructor has the parameter `key`."""
+        return key in inspect.signature(cls).parameters
 
     def default_compressor(self):
         return Identity()
 
     def accept(self, compressor):
         """Raise UserError for a compressor that the method's theory or sense excludes."""
+        check_accepted(self, "up", compressor)
 
     def theory_gamma(self, constants):
         """The step size of the method's theorem."""
@@ -57,8 +82,20 @@ class Method:
 
     def check_problem(self, problem):
         """Raise UserError for a problem the method cannot solve."""
+        if not self.takes_prox and not problem.prox.is_zero:
+            raise UserError(f"method.name = {self.name!r} cannot take the prox that {problem.name} has on communicated "
+                            f"coordinates: use masha1 or diana_og (or set problem.radius = 0 where there is one)")
+        if self.participation > problem.workers:
+            raise UserError(f"method.participation = {self.participation} exceeds the {problem.workers} workers: use a "
+                            f"fraction below 1 or at most as many")
+        if self.batch and not problem.components(0):
+            raise UserError(f"method.batch = {self.batch} needs operators that are sums over samples, and {problem.name} "
+                            f"has none: use robust_regression or group_dro, or leave method.batch out")
 
     # -- life ----------------------------------------------------------------------------
+
+    def choose(self, problem, wire, constants):
+        """Settle what is left open until the constants are known, before `bind`; collective."""
 
     def bind(self, problem, fleet, channel):
         """Allocate the state and open the channels; `set_parameters` follows.
@@ -66,19 +103,31 @@ class Method:
         Parameters
         ----------
         channel : callable
-            ``channel(compressor, memory, purpose, down=None, precise=False)`` opens a `Channel`.
+            ``channel(compressor, memory, purpose, down=None, precise=False, senders=None)`` opens a `Channel`.
         """
         self.check_problem(problem)
         self.fleet, self.prox, self.z0 = fleet, problem.prox, problem.start()
+        if self.batch:
+            fleet.sample()
         state.allocate(self, len(fleet.owned), fleet.n, fleet.dtype)
         self.open_channels(channel)
 
     def open_channels(self, channel):
-        self.up = channel(self.compressor, self.memory(), "uplink")
+        self.up = channel(self.compressor, self.memory(), "uplink", senders=self.senders)
+
+    @property
+    def senders(self):
+        """How many workers take part in a round."""
+        return share(self.participation, self.fleet.workers)
+
+    def draw(self, k):
+        """Who takes part in round k, and which batches."""
+        return self.fleet.lots.draw(k, self.participation, self.batch)
 
     def set_parameters(self, constants):
         """Fix the step size; collective where constants must be estimated."""
-        self.gamma = resolve_gamma(self._gamma, constants, lambda: self.theory_gamma(constants))
+        rules = {rule: functools.partial(getattr(self, f"{rule}_gamma"), constants) for rule in self.rules}
+        self.gamma = resolve_gamma(self._gamma, constants, rules)
 
     def start(self):
         """The state before round 1, with the exchanges this costs."""
@@ -125,13 +174,29 @@ class Method:
         return self._gamma == "theory"
 
     @property
+    def basis(self):
+        """What the step size rests on, in a line; None for a number."""
+        return self.theorem if self.from_theory else None
+
+    @property
     def parameters(self):
         """The numbers a row of results shows."""
         return {"gamma": self.gamma, "tau": getattr(self, "tau", None)}
 
 
-def uncompressed(method, compressor):
-    """Refuse compression where the method only converges without it."""
-    if compressor.name != "identity":
-        raise UserError(f"compressor.up = '{compressor}' cannot be used with {method}, which sends whole vectors: "
-                        f"use identity, or masha1 or masha2")
+_ACCEPTED = {
+    "any": ("takes any", "", lambda c: True),
+    "identity": ("sends whole vectors", "use identity, or diana_og, masha1 or masha2", lambda c: c.name == "identity"),
+    "unbiased": ("needs an unbiased one", "use randk, permk, qsgd, absmax, natural or identity here, or masha2",
+                 lambda c: c.unbiased),
+    "contractive or unbiased": ("needs one that is contractive or unbiased", "use topk, sign or an unbiased one",
+                                lambda c: c.contractive or c.unbiased),
+}
+
+
+def check_accepted(method, role, compressor):
+    """Refuse a compressor that is not of the kind that `method` accepts."""
+    demand, advice, fits = _ACCEPTED[method.accepts]
+    if not fits(compressor):
+        raise UserError(f"compressor.{role} = '{compressor}' cannot be used with {method.name}, which {demand}: "
+                        f"{advice}")

@@ -1,8 +1,12 @@
-"""The extragradient method (Korpelevich 1976), uncompressed."""
+"""The extragradient method (Korpelevich 1976), uncompressed and compressed."""
 
 import numpy as np
 
-from mpimasha.methods.base import Method, uncompressed
+from mpimasha.compressors.identity import Identity
+from mpimasha.compressors.qsgd import QSGD
+from mpimasha.compressors.topk import TopK
+from mpimasha.memory import ErrorFeedback, Plain, Shift
+from mpimasha.methods.base import Method
 from mpimasha.state import Shared
 from mpimasha.stepsizes import needed
 
@@ -14,11 +18,9 @@ class Extragradient(Method):
     """
 
     name = "eg"
+    accepts, standing = "identity", "proved"
     theorem = "EG: gamma = 1/(sqrt(2) L), factor 1 - min(gamma mu, 1/4)"
     z, zhalf = Shared(), Shared()
-
-    def accept(self, compressor):
-        uncompressed(self.name, compressor)
 
     def theory_gamma(self, constants):
         return 1 / (np.sqrt(2) * needed(constants.L, "L"))
@@ -37,3 +39,79 @@ class Extragradient(Method):
         self.zhalf = prox(self.z - gamma * Fz, gamma)             # z^{k+1/2}
         Fhalf = self.up.mean(F(self.zhalf), 2 * k + 1)
         self.z = prox(self.z - gamma * Fhalf, gamma)              # z^{k+1}
+
+
+class _Compressed(Extragradient):
+    """Of no theorem."""
+
+    theorem, standing = None, "observed"
+
+    def theory_gamma(self, constants):
+        return Method.theory_gamma(self, constants)
+
+    def theory_factor(self, constants):
+        return None
+
+
+class CEG(_Compressed):
+    """CEG: EG whose workers send Q_m(F_m(z)) and Q_m(F_m(z^{k+1/2})).
+
+    Stalls where some F_m(z*) is not 0, for what is compressed does not vanish.
+    """
+
+    name = "ceg"
+    accepts = "unbiased"
+
+    def default_compressor(self):
+        return QSGD(4)
+
+
+class CEGFeedback(_Compressed):
+    """CEG with error feedback: both exchanges send C_m(gamma F_m + e_m), each with a memory of its own; h = 0.
+
+    Stalls where some F_m(z*) is not 0, as CEG does.
+    """
+
+    name = "ceg_ef"
+    accepts = "contractive or unbiased"
+    memory = ErrorFeedback
+    takes_prox = False
+
+    def default_compressor(self):
+        return TopK(0.05)
+
+    def open_channels(self, channel):
+        super().open_channels(channel)
+        self.ahead = channel(self.compressor, self.memory(), "uplink")
+
+    @property
+    def exchanges(self):
+        return [(self.ahead, 1.0), (self.up, 1.0)]
+
+    def step(self, k):
+        gamma, F = self.gamma, self.fleet.F
+        self.zhalf = self.z - self.ahead.mean(gamma * F(self.z), 2 * k)          # z^{k+1/2}
+        self.z = self.z - self.up.mean(gamma * F(self.zhalf), 2 * k + 1)         # z^{k+1}
+
+
+class DianaEG(_Compressed):
+    """DIANA-EG: EG whose workers send Q_m(F_m - h_m) at both points and learn h_m (as in Mishchenko et al. 2019).
+
+    What is compressed vanishes at the solution, so it converges linearly at a small step, with two messages a round
+    where DIANA-OG needs one.
+    """
+
+    name = "diana_eg"
+    accepts = "unbiased"
+    memory = Shift
+
+    def default_compressor(self):
+        return QSGD(4)
+
+    def open_channels(self, channel):
+        super().open_channels(channel)
+        self.first = channel(Identity(), Plain(), "refresh", precise=True)
+
+    def start(self):
+        self.z = self.z0
+        self.up.begin(self.fleet.F(self.z), self.first)                           # h_m = F_m(z^0)

@@ -5,14 +5,19 @@ import numpy as np
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.randk import RandK
+from mpimasha.draw import check_share, share
 from mpimasha.errors import UserError
+from mpimasha.kernels.updates import squared_distance
 from mpimasha.memory import Contracted, Plain
-from mpimasha.methods.base import Method
-from mpimasha.state import PerWorker, Shared
-from mpimasha.stepsizes import anchor_probability, check_tau, contraction, moments, needed, second_moment
+from mpimasha.methods.adaptive import Adaptive
+from mpimasha.methods.base import check_accepted
+from mpimasha.state import PerWorker, Shared, buffers
+from mpimasha.stepsizes import (anchor_probability, batch_rms, check_tau, contraction, moments, needed, second_moment)
+
+_RATIO = 0.8  # of |x - w| sqrt(1 - tau) to |G - H| in the adaptive step; 0.4 to 1 worked
 
 
-class Masha1(Method):
+class Masha1(Adaptive):
     """MASHA1 (Beznosikov et al. 2022, arXiv 2110.03313), any prox.
 
     The skeleton is Algorithm 1 of Alacaoglu and Malitsky (arXiv 2102.08352); where the
@@ -27,9 +32,10 @@ class Masha1(Method):
     up : Compressor
         Unbiased; default ``RandK(0.05)``.
     gamma : float or str
+        "theory", a number, "0.25/L", or with a compressed refresh "adaptive" (observed).
     tau : float or "theory"
         1 - tau is the probability of a refresh; theory: bits of a round over bits of a
-        refresh, at most 2/3.
+        refresh, at most 2/3, with batches at most their share of the samples.
     reference : {"new", "previous"}
         What the refresh makes the reference point: z^{k+1} or z^k.
     down : Compressor, optional
@@ -37,18 +43,25 @@ class Masha1(Method):
     refresh : Compressor, optional
         Of the change of each worker's reference operator; default the identity, a dense
         exchange.  Contractive, or unbiased and then scaled by 1/q.
+    batch : float
+        Samples of each worker that a round looks at, the same at both points: a part
+        below 1 or a count; 0 for all.  Refreshes take all.  Reconstructed.
+    participation : float
+        Workers that take part in a round, likewise; in refreshes all do.  Reconstructed.
     """
 
     name = "masha1"
+    accepts, standing, rules = "unbiased", "proved", ("theory", "adaptive")
     theorem = "MASHA1: gamma = sqrt((1 - tau)/2)/C, factor 1 - min(gamma mu/2, (1 - tau)/4)"
     theorem_of_compressed_refresh = ("MASHA1 with compressed refresh: gamma = sqrt(p/(8 C^2 + 64 (A + B) r "
                                      "L_rms^2)), p = 1 - tau, factor 1 - min(gamma mu/2, p (1 - rho)/4)")
     down_memory = Plain
-    z, z_k, zhalf, w, Fw = Shared(), Shared(), Shared(), Shared(), Shared(np.float64)
-    Fw_m = PerWorker(np.float64)                  # F_m(w), or the h_m that stands for it
+    z, z_k, zhalf, w, Fw, G = Shared(), Shared(), Shared(), Shared(), Shared(np.float64), Shared()
+    Fw_m = PerWorker(np.float64)   # F_m(w), or the h_m that stands for it; with batches F_m(w) less what crossed of it
 
     def __init__(self, up: Compressor | None = None, gamma: float | str = "theory", tau: float | str = "theory",
-                 reference: str = "new", down: Compressor | None = None, refresh: Compressor | None = None):
+                 reference: str = "new", down: Compressor | None = None, refresh: Compressor | None = None,
+                 batch: float = 0, participation: float = 0):
         super().__init__(up, gamma)
         self._tau = check_tau(tau)
         if self.from_theory and tau != "theory" and tau < 1 / 3:
@@ -57,29 +70,27 @@ class Masha1(Method):
         if reference not in ("new", "previous"):
             raise UserError(f"method.reference = {reference!r} is unknown: use new or previous")
         self.reference = reference
+        self.batch = check_share("method.batch", batch)
+        self.participation = check_share("method.participation", participation)
         self.down_compressor = None if down is None or down.name == "identity" else down
         if self.down_compressor is not None:
-            self.accept_down(down)
+            check_accepted(self, "down", down)
         self.refresh_compressor = None if refresh is None or refresh.name == "identity" else refresh
         if self.refresh_compressor is not None:
             self.theorem = self.theorem_of_compressed_refresh
+            if self.batch:
+                raise UserError(f"compressor.refresh = '{refresh}' does not go with method.batch = {batch}: what "
+                                f"batches leave out must reach the server whole, drop one of the two")
+        elif self.adapts:
+            raise UserError("method.gamma = 'adaptive' is for a compressed refresh: set compressor.refresh, as in "
+                            "'absmax:3,nearest', or use diana_og")
 
     def default_compressor(self):
         return RandK(0.05)
 
-    def accept(self, compressor):
-        if not compressor.unbiased:
-            raise UserError(f"compressor.up = '{compressor}' is biased and {self.name} needs an unbiased one (randk, "
-                            f"permk, qsgd, absmax, natural, identity): use it with masha2")
-
-    def accept_down(self, compressor):
-        if not compressor.unbiased:
-            raise UserError(f"compressor.down = '{compressor}' is biased and {self.name} needs an unbiased one (qsgd, "
-                            f"randk): use it with masha2")
-
     def open_channels(self, channel):
         down = None if self.down_compressor is None else (self.down_compressor, self.down_memory())
-        self.up = channel(self.compressor, self.memory(), "uplink", down)
+        self.up = channel(self.compressor, self.memory(), "uplink", down, senders=self.senders)
         compressed = self.refresh_compressor is not None                  # then later changes are added to H
         self.dense = channel(Identity(), Plain(), "refresh", precise=compressed)
         self.refresh = None
@@ -104,10 +115,17 @@ class Masha1(Method):
     def set_parameters(self, constants):
         if self._tau == "theory":
             renewal = None if self.refresh is None else self.refresh.compressor
-            self.tau = 1 - anchor_probability(self.up.compressor, self._down, renewal)
+            most = 2 / 3
+            if self.batch:
+                most = min(most, float(np.mean([share(self.batch, r) / r for r in constants.components])))
+            self.tau = 1 - anchor_probability(self.up.compressor, self._down, renewal, self.up.memory.share, most)
         else:
             self.tau = self._tau
         super().set_parameters(constants)
+
+    def _second_moment(self, constants):
+        return second_moment(self.up.compressor, constants, self._down,
+                             batch_rms(constants, self.batch) if self.batch else None)
 
     def theory_gamma(self, constants):
         """gamma <= sqrt((1 - tau)/2)/C.
@@ -115,7 +133,7 @@ class Masha1(Method):
         With a compressed refresh, rho its decay, p = 1 - tau, r = rho (1 + rho)/(1 - rho)^2:
         gamma <= sqrt(p / (8 C^2 + 64 (A + B) r L_rms^2)).
         """
-        p, C = 1 - self.tau, second_moment(self.up.compressor, constants, self._down)
+        p, C = 1 - self.tau, self._second_moment(constants)
         if self.refresh is None:
             return np.sqrt(p / 2) / C
         if self.reference == "previous":
@@ -128,36 +146,67 @@ class Masha1(Method):
 
     def theory_factor(self, constants):
         p, mu = 1 - self.tau, constants.mu
+        if self.adapts:
+            return None
         if self.refresh is not None:
             proved = self.reference == "new" and p <= 2 / 3 and self.gamma <= self.theory_gamma(constants)
             return 1 - min(self.gamma * mu / 2, p * (1 - self._rho) / 4) if proved else None
-        gammaC = self.gamma * second_moment(self.up.compressor, constants, self._down)
-        slack = min(self.tau, p - gammaC**2)
+        slack = min(self.tau, p - (self.gamma * self._second_moment(constants))**2)
         return 1 - min(self.gamma * mu, slack) / 2 if slack > 0 else None
+
+    def adaptive_gamma(self, constants):
+        """The first step: a tenth of 1/L, which the run soon leaves; 0 where L is not known."""
+        return 0.0 if constants.L is None else 0.1 / constants.L
+
+    @property
+    def basis(self):
+        return "adaptive step: 0.8 sqrt(1 - tau) |x - w|/|G - H|, averaged" if self.adapts else super().basis
 
     # -- the algorithm -----------------------------------------------------------------
 
     def start(self):
         self.z = self.w = self.z0
-        self.Fw = self.dense.mean(self.fleet.F(self.w), 0, sent=self.Fw_m)
+        self.exchange_reference(0)
+        self.start_step(self.Fw)
 
     def step(self, k):
-        gamma, tau, prox, F = self.gamma, self.tau, self.prox, self.fleet.F
+        gamma, tau, prox, draw = self.gamma, self.tau, self.prox, self.draw(k)
         zbar = tau * self.z + (1 - tau) * self.w                          # zbar^k
         self.zhalf = prox(zbar - gamma * self.Fw, gamma)                  # z^{k+1/2}
-        g = self.up.mean(F(self.zhalf) - self.Fw_m, k)                    # 1/M sum Q_m(F_m(z^{k+1/2}) - F_m(w^k))
+        g = self.up.mean(self.difference(draw), k, draw)                  # 1/M sum Q_m(F_m(z^{k+1/2}) - F_m(w^k))
         if self.reference == "previous":
             self.z_k = self.z
+        if self.adapts:
+            self.G = self.Fw + g
         self.z = prox(zbar - gamma * (self.Fw + g), gamma)                # z^{k+1}
+        if self.adapts:
+            self.adapt()
         self.move_reference(k)
+
+    def difference(self, draw):
+        """F_m(z^{k+1/2}) - F_m(w^k), one vector a worker; of batches the same at both points."""
+        F = self.fleet.F
+        if not self.batch:
+            return F(self.zhalf) - self.Fw_m
+        return F(self.zhalf, draw) - F(self.w, draw) + self.Fw_m
 
     def move_reference(self, k):
         """With probability 1 - tau, w^{k+1} = z^{k+1} (or z^k), and the workers' operators there are sent."""
         if not self.fleet.coin(k, 1 - self.tau):
             return
         self.w = self.z if self.reference == "new" else self.z_k
-        F = self.fleet.F(self.w)
         if self.refresh is None:
-            self.Fw = self.dense.mean(F, k + 1, sent=self.Fw_m)
+            self.exchange_reference(k + 1)
         else:                                                             # h_m += C(F_m(w^{k+1}) - h_m), H = mean h_m
-            self.Fw = self.Fw + self.refresh.mean(F - self.Fw_m, k + 1, added=self.Fw_m)
+            self.Fw = self.Fw + self.refresh.mean(self.fleet.F(self.w) - self.Fw_m, k + 1, added=self.Fw_m)
+
+    def exchange_reference(self, k):
+        """Whole operators of all workers at w, uncompressed."""
+        if self.batch:                                                    # what the wire's rounding cost is sent later
+            self.Fw = self.dense.mean(self.fleet.F(self.w), k, lost=self.Fw_m)
+        else:
+            self.Fw = self.dense.mean(self.fleet.F(self.w), k, sent=self.Fw_m)
+
+    def adapt(self):
+        x, w, G, H = (buffers(self)[name] for name in ("zhalf", "w", "G", "Fw"))
+        self.follow(squared_distance(x, w), squared_distance(G, H), _RATIO * np.sqrt(1 - self.tau))

@@ -26,33 +26,25 @@ class Masha2(Masha1):
         The server's, with error feedback at the server; contractive, or unbiased as Q/q.
     refresh : Compressor, optional
         As for `Masha1`; no step size is known then.
+    batch, participation : float
+        As for `Masha1`; who does not take part keeps its e_m.  No step size is known then.
     """
 
     name = "masha2"
+    accepts, standing, rules = "contractive or unbiased", "reconstructed", ("theory",)
     theorem = "MASHA2: gamma = sqrt(1 - tau)/(2 delta L_rms), observed to be stable, not proved by us"
     theorem_of_compressed_refresh = None
     memory = down_memory = ErrorFeedback
+    takes_prox = False
 
     def default_compressor(self):
         return TopK(0.05)
 
-    def accept(self, compressor):
-        if not (compressor.contractive or compressor.unbiased):
-            raise UserError(f"compressor.up = '{compressor}' is neither contractive nor unbiased: masha2 needs one of "
-                            f"them")
-
-    def accept_down(self, compressor):
-        if not (compressor.contractive or compressor.unbiased):
-            raise UserError(f"compressor.down = '{compressor}' is neither contractive nor unbiased: masha2 needs one "
-                            f"of them")
-
-    def check_problem(self, problem):
-        if not problem.prox.is_zero:
-            raise UserError(f"method.name = 'masha2' cannot take the prox that {problem.name} has on communicated "
-                            f"coordinates: use masha1 (or set problem.radius = 0 where there is one)")
-
     def theory_gamma(self, constants):
         """gamma = sqrt(1 - tau)/(2 delta delta_serv L_rms)."""
+        if self.batch or self.participation:
+            raise UserError(f"method.gamma = 'theory': no step size is known for {self.name} with method.batch or "
+                            f"method.participation, give a number or '0.25/L'")
         if self.refresh is not None:
             raise UserError("method.gamma = 'theory': no step size is known for masha2 with a compressed refresh, give "
                             "a number or '0.25/L'")
@@ -64,11 +56,11 @@ class Masha2(Masha1):
         return None
 
     def step(self, k):
-        gamma, tau, F = self.gamma, self.tau, self.fleet.F
+        gamma, tau, draw = self.gamma, self.tau, self.draw(k)
         zbar = tau * self.z + (1 - tau) * self.w                          # zbar^k
         self.zhalf = zbar - gamma * self.Fw                               # z^{k+1/2}
         # s = 1/M sum C_m(gamma (F_m(z^{k+1/2}) - F_m(w^k)) + e_m)
-        s = self.up.mean(gamma * (F(self.zhalf) - self.Fw_m), k)
+        s = self.up.mean(gamma * self.difference(draw), k, draw)
         if self.reference == "previous":
             self.z_k = self.z
         self.z = zbar - gamma * self.Fw - s                               # z^{k+1}

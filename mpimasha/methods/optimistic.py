@@ -1,6 +1,6 @@
 """The optimistic gradient method (Popov 1980; Malitsky and Tam 2020 with a prox), uncompressed."""
 
-from mpimasha.methods.base import Method, uncompressed
+from mpimasha.methods.base import Method
 from mpimasha.state import Shared
 from mpimasha.stepsizes import needed
 
@@ -13,11 +13,9 @@ class Optimistic(Method):
     """
 
     name = "og"
+    accepts, standing = "identity", "proved"
     theorem = "OG: gamma = 0.45/L, factor 1/(1 + min(2 gamma mu/(1 + gamma L), 1/(2 gamma L) - 1))"
     z, F_prev = Shared(), Shared()
-
-    def accept(self, compressor):
-        uncompressed(self.name, compressor)
 
     def theory_gamma(self, constants):
         return 0.45 / needed(constants.L, "L")

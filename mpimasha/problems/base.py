@@ -58,8 +58,20 @@ class Problem:
         """F_m as a function ``F_m(z, out)`` of arrays of shape (n,), out = F_m(z)."""
         raise NotImplementedError(f"problem {self.name} has no operator")
 
+    def components(self, worker):
+        """r, if F_m = 1/r sum_i F_{m,i} and `batch_operator` can evaluate some of the F_{m,i}; 0 if not."""
+        return 0
+
+    def batch_operator(self, worker):
+        """A function ``F(z, out, chosen)``: out = the mean of F_{m,i}(z) over the indices i in `chosen`."""
+        raise NotImplementedError(f"problem {self.name} has no components")
+
     def lipschitz(self, worker):
         """L_m, the Lipschitz constant of F_m, or None."""
+        return None
+
+    def component_lipschitz(self, worker):
+        """Lhat_m with 1/r sum_i |F_{m,i}(u) - F_{m,i}(v)|^2 <= Lhat_m^2 |u - v|^2, or None."""
         return None
 
     def dissimilarity(self, worker):

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from mpimasha import data
+from mpimasha.batches import Batches
 from mpimasha.communicator import block
 from mpimasha.errors import UserError
 from mpimasha.kernels import groups as kernels
@@ -119,6 +120,22 @@ class GroupDRO(Problem):
         X, y, group = self.shard(worker)
         kernel, omega, lam, beta = self._F, self.workers / self.sizes, self.lam, self.beta
         return lambda z, out: kernel(out, X, y, group, omega, lam, beta, z)
+
+    def components(self, worker):
+        """Of F_m: those of its samples."""
+        return len(self.shard(worker)[1])
+
+    def batch_operator(self, worker):
+        X, y, group = self.shard(worker)
+        batches, omega = Batches(X, y, group), len(y) * self.workers / self.sizes
+        kernel, lam, beta = self._F, self.lam, self.beta
+        return lambda z, out, chosen: kernel(out, *batches.take(chosen), omega / len(chosen), lam, beta, z)
+
+    def component_lipschitz(self, worker):
+        X, y, group = self.shard(worker)
+        omega = len(y) * self.workers / self.sizes
+        bounds = [self._bound(X[i:i + 1], y[i:i + 1], group[i:i + 1], omega) for i in range(len(y))]
+        return float(np.sqrt(np.mean(np.square(bounds))))
 
     def start(self):
         """w = 0 and the uniform mixture."""

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from mpimasha import data
+from mpimasha.batches import Batches
 from mpimasha.communicator import block
 from mpimasha.errors import UserError
 from mpimasha.kernels import regression, regression_csr
@@ -13,7 +14,7 @@ from mpimasha.names import check_kinds
 from mpimasha.newton import solve
 from mpimasha.problems.base import Problem, check, check_positive, check_workers
 from mpimasha.proximal import Balls
-from mpimasha.shards import Facts, Shards, arrays, check_enough, check_file_keys, is_sharded
+from mpimasha.shards import Facts, Shards, arrays, check_enough, check_file_keys, is_sharded, norms
 from mpimasha.sparse_rows import SparseRows
 from mpimasha.svmlight import MOST_FEATURES
 
@@ -168,6 +169,27 @@ class RobustRegression(Problem):
         lam, beta, kernel = self.lam, self.beta, self._F_sparse if isinstance(X, SparseRows) else self._F
         matrix = arrays(X)
         return lambda z, out: kernel(out, *matrix, y, weight, lam, beta, z)
+
+    # -- batches: the components of F_m are those of its samples -----------------------
+
+    def components(self, worker):
+        return len(self.shard(worker)[1])
+
+    def batch_operator(self, worker):
+        X, y = self.shard(worker)
+        batches, weight = Batches(X, y), len(y) * self.workers / self.N
+        lam, beta, kernel = self.lam, self.beta, self._F_sparse if isinstance(X, SparseRows) else self._F
+
+        def F(z, out, chosen):
+            *matrix, labels = batches.take(chosen)
+            kernel(out, *matrix, labels, weight / len(chosen), lam, beta, z)
+        return F
+
+    def component_lipschitz(self, worker):
+        X, y = self.shard(worker)
+        weight = len(y) * self.workers / self.N
+        bounds = [self._bound(Facts(1, size**2, size, abs(label)), weight) for size, label in zip(norms(X), y)]
+        return float(np.sqrt(np.mean(np.square(bounds))))
 
     # -- constants on |w| <= R_w, |r| <= R_r -----------------------------------------
 

@@ -88,10 +88,10 @@ def _bill(name, tape):
     if repeated:
         return f"{name}: exchange number {repeated[1]} is used twice on channel self.{repeated[0]}, whose random " \
                f"draws then repeat: count on, as 2k and 2k + 1"
-    bits = sum(tape.channels[channel].compressor.bits for channel, _ in numbers)
+    bits = sum(tape.channels[channel].transport.uplink_bits() for channel, _ in numbers)
     for what, counted, seen in (("uplink bits", ledger.uplink_bits, bits),
                                 ("exchanges", ledger.exchanges, len(numbers)),
-                                ("operator calls", ledger.operator_calls, tape.calls)):
+                                ("operator calls", sum(ledger.operator_calls.values()), tape.calls)):
         if abs(counted - seen) > 1e-9 * seen:
             return f"{name}: the ledger counts {counted:.8g} {what}, but the method made {seen:.8g}: take means by " \
                    f"channels and operators by self.fleet.F"

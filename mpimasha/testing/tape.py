@@ -21,10 +21,10 @@ class Tape:
     run : Run
     channels : dict
         {attribute of the method: Channel}
-    exchanges : list of (str, int, list, array)
-        Channel, number, the messages of this process's workers, and the mean.
-    calls : int
-        Operators evaluated.
+    exchanges : list of (str, int, dict, array)
+        Channel, number, {as which worker: message} of this process's workers, and the mean.
+    calls : float
+        Operators evaluated, a batch of s of r components counting s/r.
     """
 
     def __init__(self, run):
@@ -32,7 +32,10 @@ class Tape:
         self.channels = channels_of(run.method)
         for name, channel in self.channels.items():
             channel.transport.collect = self._recording(name, channel.transport, channel.transport.collect)
-        run.fleet.operators = [self._counted(F) for F in run.fleet.operators]
+        fleet = run.fleet
+        fleet.operators = [self._counted(F) for F in fleet.operators]
+        if fleet.batches:
+            fleet.batches = [self._counted(F, r) for F, r in zip(fleet.batches, fleet.lots.components)]
 
     def play(self, rounds, first=0):
         """Start, and step up to `rounds`; or go on from round `first`."""
@@ -43,15 +46,15 @@ class Tape:
 
     def _recording(self, name, transport, collect):
         def collected(k, scale, out):
-            messages = [contents(message) for message in transport.outbox]
+            messages = {worker: contents(post) for (_, worker), post in zip(transport.senders, transport.outbox)}
             collect(k, scale, out)
             self.exchanges.append((name, k, messages, out.copy()))
         return collected
 
-    def _counted(self, F):
-        def counted(z, out):
-            self.calls += 1
-            F(z, out)
+    def _counted(self, F, components=1):
+        def counted(z, out, chosen=(0,)):
+            self.calls += len(chosen) / components
+            F(z, out) if components == 1 else F(z, out, chosen)
         return counted
 
 
@@ -67,7 +70,10 @@ def contents(message):
 def restored(run, tape):
     """`run`, which has not started, with the declared state of `tape`: its method's and its channels' memories'."""
     pairs = [(run.method, tape.run.method)]
-    pairs += [(channel.memory, tape.channels[name].memory) for name, channel in channels_of(run.method).items()]
+    for name, channel in channels_of(run.method).items():
+        pairs.append((channel.memory, tape.channels[name].memory))
+        if channel.server is not None:
+            pairs.append((channel.server.memory, tape.channels[name].server.memory))
     for to, source in pairs:
         for key, buffer in state.buffers(to).items() if "_buffers" in vars(to) else ():
             buffer[:] = state.buffers(source)[key]
@@ -79,11 +85,12 @@ def replay(tape, method, rank, size, rounds):
     run, comm = tape.run, Communicator()
     comm.rank, comm.size = rank, size
     fleet, method = Fleet(run.problem, comm, run.seed, Ledger()), copy.deepcopy(method)
+    method.choose(run.problem, run.wire, run.constants)
     method.bind(run.problem, fleet, run._channels(fleet, comm, "auto"))
     method.set_parameters(run.constants)
     expected = iter(tape.exchanges)
     for name, channel in channels_of(method).items():
-        channel.transport.collect = _playing(name, channel.transport, expected, fleet.owned)
+        channel.transport.collect = _playing(name, channel.transport, expected)
     try:
         method.start()
         for k in range(rounds):
@@ -97,13 +104,13 @@ class _Parted(Exception):
     """A rank sends something else than the run on tape."""
 
 
-def _playing(name, transport, expected, owned):
+def _playing(name, transport, expected):
     def collected(k, scale, out):
         channel, number, messages, mean = next(expected, (None, None, None, None))
         if (channel, number) != (name, k):
             raise _Parted(f"exchange {k} of self.{name} takes the place of exchange {number} of self.{channel}")
-        for worker, message in zip(owned, transport.outbox):
-            if contents(message) != messages[worker]:
+        for (_, worker), message in zip(transport.senders, transport.outbox):
+            if contents(message) != messages.get(worker):
                 raise _Parted(f"worker {worker} sends another message in exchange {k} of self.{name} than")
         out[:] = mean
     return collected

@@ -2,13 +2,13 @@
 
 from time import perf_counter
 
-from mpimasha.transports.base import Inbox, Transport, byte_buffer, lay_out
+from mpimasha.transports.base import Packed
 
 
-class Allgather(Transport):
+class Allgather(Packed):
     """One Allgatherv of fixed-size messages; each rank decodes them in worker order.
 
-    The counts are known from the plan, so there is no second collective for them, and
+    The counts are known from the plan and the common draw, so there is no second collective for them, and
     all ranks add the same numbers in the same order: replicas are bit-identical for any
     number of ranks.
     """
@@ -16,13 +16,10 @@ class Allgather(Transport):
     name = "allgather"
 
     def plan(self):
-        fields, mine = self.compressor.fields(), self.comm.rank
-        self._inbox = Inbox(fields, self.blocks, self.comm)
-        self._send = byte_buffer(self._inbox.counts[mine])
-        self.outbox = lay_out(self._send, fields, len(self.blocks[mine]))
+        self.pack(self.blocks)
 
     def traffic(self):
-        return 1, self._send.nbytes, sum(self._inbox.counts)
+        return 1, *self.expected()
 
     def collect(self, k, scale, out):
         started, inbox = perf_counter(), self._inbox

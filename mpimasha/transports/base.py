@@ -13,8 +13,11 @@ class Transport:
 
     Attributes
     ----------
+    senders : list of (int, int)
+        Who sends in this exchange: a worker's place on this rank, and as which worker it draws, its place among all
+        who send.
     outbox : list of message
-        The messages of this rank's workers, views into the send buffer: encode into them.
+        Theirs, views into the send buffer: encode into them.
     server : Server or None
         Compresses the mean on its way down.
     precise : bool
@@ -25,12 +28,12 @@ class Transport:
     name = None
     additive_only = False  # whether it adds the messages' values before they are decoded
 
-    def __init__(self, compressor, server, comm, ledger, dtype, precise=False):
+    def __init__(self, compressor, server, comm, ledger, dtype, precise=False, workers=None):
         self.compressor, self.server, self.comm, self.ledger, self.dtype = compressor, server, comm, ledger, dtype
         self.precise = precise
-        self.workers = compressor.workers
+        self.workers = workers or compressor.workers
         self.blocks = [block(r, comm.size, self.workers) for r in range(comm.size)]
-        self.outbox = []
+        self.senders, self.outbox = list(enumerate(self.blocks[comm.rank])), []
         self.plan()
         self._down = server.message() if server is not None else None
 
@@ -38,22 +41,31 @@ class Transport:
         """Allocate the buffers and lay out the messages."""
         raise NotImplementedError(f"transport {self.name} has no plan")
 
+    def convene(self, participants):
+        """Say who sends in the next exchange: these workers, ascending, as many as the compressor was bound for."""
+        if participants is not None and len(participants) < self.workers:
+            raise TypeError(f"transport {self.name} takes a message from every worker")
+
     def traffic(self):
         """(collectives, bytes this rank sends, bytes it receives) of one exchange; None where it is not known."""
         return None
 
     def mean(self, k, memory, out):
         """Send the outbox; out = the mean over the workers as the server, with their `memory`, sends it down."""
-        self.collect(k, memory.scale / self.workers, out)
+        self.collect(k, memory.scale / self.compressor.workers, out)
         self.forward(k, memory, out)
-        self.ledger.exchange(self.compressor.bits, self.downlink_bits())
+        self.ledger.exchange(self.uplink_bits(), self.downlink_bits())
+
+    def uplink_bits(self):
+        """Of a worker: the mean over all of them, also over those who do not send."""
+        return self.compressor.bits * self.compressor.workers / self.workers
 
     def downlink_bits(self):
         """What the server sends to each worker: its own message, else the mean or the messages, the shorter."""
         if self.server is not None:
             return self.server.bits
         up, dense = self.compressor.bits, self.compressor.value_bits * self.compressor.n
-        return up if self.compressor.additive else min(dense, self.workers * up)
+        return up if self.compressor.additive else min(dense, self.compressor.workers * up)
 
     def collect(self, k, scale, out):
         """out = scale * sum of all decoded messages; with `forward` the only place of a round that communicates."""
@@ -69,6 +81,52 @@ class Transport:
             self.ledger.spend("compress", started)
 
 
+class Packed(Transport):
+    """Abstract base: messages travel whole, all of a rank's in one buffer."""
+
+    def pack(self, blocks):
+        """Buffers for what this rank's workers send, and for what the workers of all `blocks` do."""
+        fields, mine, most = self.compressor.fields(), self.comm.rank, self.compressor.workers
+        self._outgoing = Post(fields, min(len(self.blocks[mine]), most))
+        self._inbox = Inbox(fields, [min(len(b), most) for b in blocks], self.comm)
+        self._starts = [b.start for b in self.blocks] + [self.workers]
+        self._announce([min(len(b), most) for b in self.blocks])
+
+    def expected(self):
+        """Bytes of the messages of this rank's workers, and of all, in one exchange; the mean over who takes part."""
+        size = message_bytes(self.compressor.fields()) * self.compressor.workers
+        return size * len(self.blocks[self.comm.rank]) / self.workers, size
+
+    def _announce(self, numbers):
+        """How many messages come from each rank."""
+        self._send, self.outbox = self._outgoing.of(numbers[self.comm.rank])
+        self._inbox.expect(numbers)
+
+    def convene(self, participants):
+        if participants is None:
+            return
+        bounds = np.searchsorted(participants, self._starts)
+        mine = slice(bounds[self.comm.rank], bounds[self.comm.rank + 1])
+        first = self._starts[self.comm.rank]
+        self.senders = [(int(m) - first, slot) for slot, m in zip(range(mine.start, mine.stop), participants[mine])]
+        self._announce(np.diff(bounds).tolist())
+
+
+class Post:
+    """A buffer that holds up to `most` messages of one layout."""
+
+    def __init__(self, fields, most, buffer=None):
+        self._fields, self._size, self._ways = fields, message_bytes(fields), {}
+        self._buffer = byte_buffer(most * self._size) if buffer is None else buffer
+
+    def of(self, count):
+        """(bytes, messages) of `count` messages; laid out once, remembered."""
+        if count not in self._ways:
+            part = self._buffer[:count * self._size]
+            self._ways[count] = part, lay_out(part, self._fields, count)
+        return self._ways[count]
+
+
 class Inbox:
     """One receive buffer for the messages of all ranks.
 
@@ -77,17 +135,23 @@ class Inbox:
     counts, displacements : list of int
         Bytes of each rank and where they begin, cache lines apart.
     messages : list of message
-        Of all workers, in their order.
+        In the order of the workers.
     """
 
-    def __init__(self, fields, blocks, comm):
-        size = message_bytes(fields)
-        self.counts = [len(b) * size for b in blocks]
-        self.displacements = [int(d) for d in np.cumsum([0, *map(aligned, self.counts)])]
-        comm.check_size(self.displacements[-1], f"the messages of {sum(map(len, blocks))} workers have")
+    def __init__(self, fields, most, comm):
+        self._size = message_bytes(fields)
+        room = [count * self._size for count in most]
+        self.displacements = [int(d) for d in np.cumsum([0, *map(aligned, room)])]
+        comm.check_size(self.displacements[-1], f"the messages of {sum(most)} workers have")
         self.buffer = byte_buffer(self.displacements.pop())
-        self.messages = [message for b, count, start in zip(blocks, self.counts, self.displacements)
-                         for message in lay_out(self.buffer[start:start + count], fields, len(b))]
+        self._posts = [Post(fields, count, self.buffer[start:start + size])
+                       for count, start, size in zip(most, self.displacements, room)]
+        self.expect(most)
+
+    def expect(self, numbers):
+        """How many messages come from each rank in the next exchange."""
+        self.counts = [count * self._size for count in numbers]
+        self.messages = [message for post, count in zip(self._posts, numbers) for message in post.of(count)[1]]
 
     def add_up(self, compressor, k, scale, out):
         """out = scale * sum of the decoded messages, in worker order."""

@@ -5,10 +5,10 @@ from time import perf_counter
 from mpimasha.compressors.identity import Identity
 from mpimasha.memory import Plain
 from mpimasha.server import Server
-from mpimasha.transports.base import Inbox, Transport, byte_buffer, lay_out, message_bytes
+from mpimasha.transports.base import Packed, byte_buffer, lay_out, message_bytes
 
 
-class Star(Transport):
+class Star(Packed):
     """Gatherv to rank 0, which averages, compresses and broadcasts.
 
     Without a server compressor the mean goes down dense, in the wire's type.  Rank 0
@@ -19,12 +19,7 @@ class Star(Transport):
     name = "star"
 
     def plan(self):
-        fields, mine = self.compressor.fields(), self.comm.rank
-        self._sizes = [len(b) * message_bytes(fields) for b in self.blocks]
-        self.comm.check_size(sum(self._sizes), f"the messages of {self.workers} workers have")
-        self._inbox = Inbox(fields, self.blocks if mine == 0 else [], self.comm)
-        self._send = byte_buffer(self._sizes[mine])
-        self.outbox = lay_out(self._send, fields, len(self.blocks[mine]))
+        self.pack(self.blocks if self.comm.rank == 0 else [])
         up = self.compressor
         self._sender = self.server or Server(Identity(), Plain(), n=up.n, wire=up.wire, stream=up.stream,
                                              dtype=self.dtype)
@@ -32,9 +27,10 @@ class Star(Transport):
         self._reply, = lay_out(self._broadcast, self._sender.fields(), 1)
 
     def traffic(self):
+        sent, received = self.expected()
         if self.comm.rank == 0:
-            return 2, self._send.nbytes + self._broadcast.nbytes, sum(self._sizes)
-        return 2, self._send.nbytes, self._broadcast.nbytes
+            return 2, sent + self._broadcast.nbytes, received
+        return 2, sent, self._broadcast.nbytes
 
     def collect(self, k, scale, out):
         started, inbox = perf_counter(), self._inbox

@@ -103,10 +103,11 @@ def test_an_unknown_key_is_told_its_nearest_neighbour(setting, nearest):
     ("problem.name='bilinar'", "'bilinear'"), ("method.name='masha'", "'masha"),
     ("transport.name='algather'", "'allgather'"),
     ("compressor.up='randq'", "'randk'"), ("wire='float16'", "float64 or float32"),
-    ("method.reference='old'", "new or previous")])
+    ("method.name='masha1' method.reference='old'", "new or previous")])
 def test_an_unknown_name(setting, remedy):
-    key, _, value = setting.partition("=")
-    refused(*with_settings("bilinear", setting), words=[key, value, remedy])
+    settings = setting.split()
+    key, _, value = settings[-1].partition("=")
+    refused(*with_settings("bilinear", *settings), words=[key, value, remedy])
 
 
 KEYS = ["workers", "seed", "wire", "problem.name", "problem.dim", "problem.kappa", "problem.heterogeneity",
@@ -141,13 +142,17 @@ def test_a_table_that_is_no_table(table, value):
     ("problem.heterogeneity=" + HUGE, []), ("problem.kappa=" + HUGE, []), ("problem.dim=1000000000000", []),
     (f"problem.dim={2**70}", []), ("workers=10000000000", []), (f"workers={2**70}", []), ("seed=-1", ["at least 0"]),
     ("method.gamma=0", ["'theory'", "0.25/L"]), ("method.gamma='0/L'", ["0.25/L"]), ("method.gamma='abc'", ["0.25/L"]),
-    ("method.gamma=inf", []), ("method.gamma=" + HUGE, []), ("method.tau=1", ["not including 1"]),
-    ("method.tau=-0.1", ["from 0"]),
+    ("method.gamma=inf", []), ("method.gamma=" + HUGE, []), ("method.name=masha1 method.tau=1", ["not including 1"]),
+    ("method.name=masha1 method.tau=-0.1", ["from 0"]),
+    ("method.participation=-0.5", ["a fraction below 1"]), ("method.participation=1.5", ["whole number"]),
+    ("method.participation=11", ["10 workers"]), ("method.name=vr_masha1 method.batch=-3", ["fraction"]),
+    ("method.name=three_pillars method.inner=0", ["from 1"]), ("method.name=local_eg method.steps=0", ["from 1"]),
     ("stop.rounds=2.5", ["whole number"]), ("stop.rounds=inf", []), ("observe.every=0", ["at least 1"]),
     ("observe.every=2.5", ["'log'"]), ("seed=" + DIGITS, [])])
 def test_a_value_out_of_range(setting, words):
-    key, _, value = setting.partition("=")
-    refused(*with_settings("bilinear", setting), words=[key, value[:3] if len(value) < 20 else "", *words])
+    settings = setting.split()
+    key, _, value = settings[-1].partition("=")
+    refused(*with_settings("bilinear", *settings), words=[key, value[:3] if len(value) < 20 else "", *words])
 
 
 def test_a_run_without_any_limit():
@@ -188,10 +193,12 @@ def test_two_wires_that_contradict_each_other():
 
 
 @pytest.mark.parametrize("settings, words", [
-    (["compressor.down=topk:5"], ["compressor.down", "topk:5", "biased", "masha2"]),
+    (["compressor.down=topk:5"], ["compressor.down", "topk:5", "unbiased", "masha2"]),
     (["compressor.down=permk"], ["compressor.down", "permk", "one server"]),
     (["compressor.down=randk:101"], ["compressor.down", "randk:101", "100"]),
-    (["compressor.refresh=randk:101"], ["compressor.refresh", "randk:101", "100"]),
+    (["method.name=masha1", "compressor.refresh=randk:101"], ["compressor.refresh", "randk:101", "100"]),
+    (["compressor.refresh=sign"], ["compressor.refresh", "sign", "diana_og", "use masha1 or masha2"]),
+    (["method.name=masha_diana", "compressor.down=qsgd:4"], ["compressor.down", "use diana_og or masha1 or masha2"]),
     (["compressor.refresh=randq"], ["compressor.refresh", "randq"]),
     (["method.name=eg", "compressor.down=qsgd:4"], ["compressor.down", "qsgd:4", "eg", "masha1"]),
     (["method.name=og", "compressor.refresh=sign"], ["compressor.refresh", "sign", "og"]),
@@ -207,7 +214,8 @@ def test_compressors_of_server_and_refresh_that_do_not_fit(settings, words):
 
 
 def test_a_transport_that_cannot_carry_the_compressor():
-    refused("run", "bilinear", "--transport", "dense", words=["transport.name", "'dense'", "randk", "auto"])
+    refused("run", "bilinear", "--compressor", "randk:5", "--transport", "dense",
+            words=["transport.name", "'dense'", "randk", "auto"])
 
 
 # -- what fits alone but not together --------------------------------------------------------------
@@ -256,7 +264,7 @@ def test_an_experiment_file_that_is_missing_or_a_folder(tmp_path):
     ("compare = [1, 2]", ["[[compare]]"]),
     ("[compare]\nlabel = 'a'", ["[[compare]]"]), ("[[compare]]\nlabel = 'a'\n[[compare]]\nlabel = 'a'",
                                                   ["label = 'a'"]),
-    ("[[compare]]\n[[compare]]", ["label = 'masha1'"]), ("[[compare]]\nmethod = 'eg'", ["method", "[method]"]),
+    ("[[compare]]\n[[compare]]", ["label = 'diana_og'"]), ("[[compare]]\nmethod = 'eg'", ["method", "[method]"]),
     ("[[compare]]\nmethod = []", ["method"]), ("[[compare]]\nmethod.name = 3", ["method.name"]),
     ("[[compare]]\nfoo = 3", ["foo"]),
     ("[[compare]]\nlabel = 'a'\ncompare = 3", ["compare"]), ("[[compare]]\nlabel = 3", ["label"]),

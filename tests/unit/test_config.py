@@ -1,5 +1,6 @@
 """Experiments: every key of a file or of --set reaches the object it names, with its default where it is absent."""
 
+import functools
 import textwrap
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from mpimasha import cli, config
 from mpimasha.errors import UserError
 from mpimasha.methods import METHODS
+from mpimasha.methods.diana_og import DianaOG
 from mpimasha.methods.masha1 import Masha1
 from mpimasha.problems import PROBLEMS
 from mpimasha.problems.bilinear import Bilinear
@@ -88,17 +90,17 @@ def test_every_key_of_a_file_reaches_the_object_it_names():
 def test_every_table_may_be_left_out():
     e = only(write(""))
     assert (e.problem_class, e.method_class, e.seed, e.wire, e.transport, e.every) == (
-        Bilinear, Masha1, 0, None, "auto", "log")
-    assert e.stop == Stop() and e.problem().workers == 10 and str(e.method().compressor) == "randk:0.05"
-    assert e.method()._gamma == e.method()._tau == "theory"
+        Bilinear, DianaOG, 0, None, "auto", "log")
+    assert e.stop == Stop() and e.problem().workers == 10 and e.method().compressor.name == "absmax"
+    assert e.method()._gamma == "adaptive"
 
 
 def test_the_three_compressors_of_masha_have_keys_of_their_own():
-    e = only("bilinear", "--compressor", "absmax:1", "--server-compressor", "qsgd:3", "--set",
-             "compressor.refresh=absmax:3,nearest")
+    masha1 = functools.partial(only, "bilinear", "--method", "masha1", "--set")
+    e = masha1("compressor.refresh=absmax:3,nearest", "--compressor", "absmax:1", "--server-compressor", "qsgd:3")
     assert e.method().compressors == "absmax:1 / qsgd:3 / absmax:3,nearest"
-    assert only("bilinear", "--set", "compressor.refresh=sign").method().compressors == "randk:0.05 / - / sign"
-    assert only("bilinear", "--set", "compressor.down=identity").method().compressors == "randk:0.05"
+    assert masha1("compressor.refresh=sign").method().compressors == "randk:0.05 / - / sign"
+    assert masha1("compressor.down=identity").method().compressors == "randk:0.05"
     assert only("bilinear", "--method", "eg", "--set", "compressor.down=identity").method().compressors == "identity"
 
 
@@ -214,13 +216,21 @@ def test_a_value_of_several_lines_is_never_taken_for_its_first():
 @pytest.mark.parametrize("value", ("nan", "inf"))
 @pytest.mark.parametrize("problem, key", [
     ("bilinear", "problem.kappa"), ("bilinear", "problem.heterogeneity"), ("bilinear", "stop.rounds"),
-    ("bilinear", "stop.seconds"), ("bilinear", "method.gamma"), ("bilinear", "method.tau"),
+    ("bilinear", "stop.seconds"), ("bilinear", "method.gamma"),
     ("robust_regression", "problem.lam"), ("robust_regression", "problem.beta"),
     ("robust_regression", "problem.radius")])
 def test_nan_and_inf_of_toml_are_refused_by_every_key(problem, key, value):
     with pytest.raises(UserError, match=f"{key} = {value}"):
         e = only(problem, "--set", f"{key}={value}")
         e.problem(), e.method()
+
+
+@pytest.mark.parametrize("value", ("nan", "inf"))
+@pytest.mark.parametrize("method, key", [("masha1", "tau"), ("vr_masha1", "batch"), ("diana_og", "participation"),
+                                         ("three_pillars", "inner"), ("local_eg", "steps")])
+def test_nan_and_inf_of_toml_are_refused_by_every_key_of_a_method(method, key, value):
+    with pytest.raises(UserError, match=f"method.{key} = {value}"):
+        only("bilinear", "--method", method, "--set", f"method.{key}={value}").method()
 
 
 # -- the wire --------------------------------------------------------------------------------------
@@ -264,18 +274,18 @@ COMPARE = """
 
 def test_blocks_override_any_table_and_leave_the_others_and_each_other_alone():
     a, b, c, d = built("compare", write(COMPARE))
-    assert [e.label for e in (a, b, c, d)] == ["a", "b", "c", "masha1"]
-    assert [e.method_class.name for e in (a, b, c, d)] == ["masha1", "og", "masha1", "masha1"]
+    assert [e.label for e in (a, b, c, d)] == ["a", "b", "c", "diana_og"]
+    assert [e.method_class.name for e in (a, b, c, d)] == ["diana_og", "og", "masha1", "diana_og"]
     assert [e.problem().workers for e in (a, b, c, d)] == [4, 4, 3, 4]
     assert [e.problem().kappa for e in (a, b, c, d)] == [100.0, 100.0, 100.0, 7.0]
     assert all(e.problem().dim == 5 and e.stop.rounds == 10 for e in (a, b, c, d))
     assert (c.method()._tau, c.method()._gamma, c.method().compressor.name) == (0.9, 0.1, "permk")
-    assert a.method().compressor.name == "randk" and a.method()._gamma == "theory"
+    assert a.method().compressor.name == "absmax" and a.method()._gamma == "adaptive"
 
 
 def test_run_takes_the_document_without_its_blocks():
     e = only(write(COMPARE))
-    assert e.label == "masha1" and "compare" not in e.document
+    assert e.label == "diana_og" and "compare" not in e.document
 
 
 def test_a_block_may_change_the_method_of_the_document():

@@ -28,13 +28,13 @@ ROUNDS = 600 if numba.config.DISABLE_JIT else 3000
 
 
 def bound(memory, compressor, n, wire=np.float64, dtype=np.float64):
-    return memory.bind(compressor.bind(n, 6, wire, Stream(0, "test")), OWNED, np.dtype(dtype))
+    return memory.bind(compressor.bind(n, 6, wire, Stream(0, "test")), len(OWNED), np.dtype(dtype))
 
 
 def send(memory, i, x, k):
     """What reaches the server for `x`, times the memory's scale."""
     sent, out = message(memory.compressor.fields()), np.zeros(len(x))
-    memory.encode(i, Linear.of(x), sent, k)
+    memory.encode(i, Linear.of(x), sent, OWNED[i], k)
     memory.compressor.decode(sent, OWNED[i], k, memory.scale, out)
     return out
 
@@ -115,7 +115,7 @@ def test_the_formula_of_x_may_be_a_difference_and_x_is_not_changed():
     memory = bound(ErrorFeedback(), TopK(2), 6)
     kept(memory)[0] = [8.0, 0, 0, 0, 0, -1.0]
     sent = message(memory.compressor.fields())
-    memory.encode(0, 0.5 * (Linear.of(u) - Linear.of(v)), sent, 0)
+    memory.encode(0, 0.5 * (Linear.of(u) - Linear.of(v)), sent, OWNED[0], 0)
     wanted = 0.5 * (u - v) + [8.0, 0, 0, 0, 0, -1.0]
     assert sorted(zip(sent.index.tolist(), sent.values.tolist())) == [(0, 6.5), (5, -3.0)]
     np.testing.assert_array_equal(kept(memory)[0], np.where([1, 0, 0, 0, 0, 1], 0.0, wanted))
@@ -138,7 +138,7 @@ def test_plain_sends_the_compressors_own_message_and_remembers_nothing(compresso
     expected = message(memory.compressor.fields())
     memory.compressor.encode(Linear.of(x), expected, OWNED[1], 7)
     sent = message(memory.compressor.fields())
-    memory.encode(1, Linear.of(x), sent, 7)
+    memory.encode(1, Linear.of(x), sent, OWNED[1], 7)
     for name, array in vars(expected).items():
         np.testing.assert_array_equal(getattr(sent, name), array)
 

@@ -47,7 +47,7 @@ def read_rows(folder):
 
 
 def test_a_run_leaves_manifest_rows_summary_and_the_final_iterate(tmp_path, capsys):
-    assert run("run", "bilinear", *SMALL, "--out", "here", "--seed", "4", "--json") == 0
+    assert run("run", "bilinear", *SMALL, "--method", "masha1", "--out", "here", "--seed", "4", "--json") == 0
     folder = tmp_path / "here"
     assert {"manifest.json", "rows.jsonl", "summary.json", "final.npz"} <= set(os.listdir(folder))
     assert not [name for name in os.listdir(folder) if name.startswith(".")]
@@ -74,7 +74,8 @@ def test_the_summary_on_disk_knows_its_folder(tmp_path):
 
 
 def test_the_manifest_is_enough_to_repeat_the_run(tmp_path):
-    run("run", "bilinear", *SMALL, "--out", "one", "--seed", "4", "--wire", "float32", "--compressor", "qsgd:3", "-q")
+    run("run", "bilinear", *SMALL, "--out", "one", "--seed", "4", "--wire", "float32", "--method", "masha1",
+        "--compressor", "qsgd:3", "-q")
     manifest = strict((tmp_path / "one" / "manifest.json").read_text())
     assert (manifest["seed"], manifest["wire"], manifest["workers"], manifest["mpi"]) == (4, "float32", 3, "serial")
     assert manifest["ranks"][0]["rank"] == 0 and manifest["ranks"][0]["pid"] == os.getpid()
@@ -132,7 +133,7 @@ def test_a_comparison_leaves_a_table_and_a_run_directory_a_label(tmp_path, capsy
     assert run("compare", "experiment.toml", "--out", "both", "--json") == 0
     lines = capsys.readouterr().out.splitlines()
     rows = strict(lines[-1])["rows"]
-    assert [row["method"] for row in rows] == ["masha1", "og"] and all(SUMMARY <= set(row) for row in rows)
+    assert [row["method"] for row in rows] == ["diana_og", "og"] and all(SUMMARY <= set(row) for row in rows)
     folder = tmp_path / "both"
     table = (folder / "table.txt").read_text()
     assert table in "\n".join(lines) + "\n" and "mine, 5 %" in table
@@ -166,7 +167,7 @@ def test_runs_started_in_the_same_second_get_folders_of_their_own(tmp_path):
     for _ in range(3):
         run("run", "bilinear", *SMALL, "-q")
     names = sorted(os.listdir(tmp_path / "runs"))
-    assert len(names) == 3 and all(name.startswith("bilinear-masha1-") for name in names)
+    assert len(names) == 3 and all(name.startswith("bilinear-diana_og-") for name in names)
     assert results.default_folder("x") == results.default_folder("x") and not results.default_folder("x").exists()
 
 

@@ -140,7 +140,7 @@ def test_draws_of_an_unknown_dependence_have_no_theory():
     class Strange(Compressor):
         name, unbiased, dependence, q = "strange", True, "entangled", 2.0
     with pytest.raises(UserError, match="strange.*'entangled'.*give a number"):
-        stepsizes.second_moment(Strange(), Constants(1.0, 0.1, np.ones(3), np.ones(3), 3))
+        stepsizes.second_moment(Strange().bind(3, 3, np.float64, None), Constants(1.0, 0.1, np.ones(3), np.ones(3), 3))
 
 
 @pytest.mark.parametrize("L_m", ([1.0, 2.0, None], [None] * 3))

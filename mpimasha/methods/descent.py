@@ -1,0 +1,121 @@
+"""Gradient descent-ascent: the plain step, with every memory."""
+
+from mpimasha.compressors.base import Compressor
+from mpimasha.compressors.identity import Identity
+from mpimasha.compressors.qsgd import QSGD
+from mpimasha.compressors.topk import TopK
+from mpimasha.draw import check_share
+from mpimasha.errors import UserError
+from mpimasha.memory import ErrorFeedback, Plain, Shift
+from mpimasha.methods.base import Method
+from mpimasha.state import Shared
+from mpimasha.stepsizes import needed
+
+
+class SGDA(Method):
+    """SGDA: z+ = prox(z - gamma F(z)), uncompressed, stochastic with ``batch``.
+
+    Whole operators: |z+ - z*|^2 <= (1 - 2 gamma mu + gamma^2 L^2)|z - z*|^2, least at gamma = mu/L^2; this is the
+    one step size that needs mu.  Batches leave a floor.
+
+    Parameters
+    ----------
+    up : Compressor, optional
+    gamma : float or str
+    batch, participation : float
+        Part of a worker's samples, and of the workers, in a round: below 1, or a count; 0 for all.
+    """
+
+    name = "sgda"
+    accepts, standing = "identity", "proved"
+    theorem = "SGDA, whole operators: gamma = mu/L^2, factor 1 - mu^2/L^2"
+    z = Shared()
+
+    def __init__(self, up: Compressor | None = None, gamma: float | str = "theory", batch: float = 0,
+                 participation: float = 0):
+        super().__init__(up, gamma)
+        self.batch = check_share("method.batch", batch)
+        self.participation = check_share("method.participation", participation)
+
+    def theory_gamma(self, constants):
+        mu = constants.known("mu")
+        if self.batch or self.participation or not mu:
+            raise UserError(f"method.gamma = 'theory': {self.name} has a theorem for whole operators of all workers and a "
+                            f"known mu > 0 only, give a number or '0.25/L'")
+        return mu / needed(constants.L, "L")**2
+
+    def theory_factor(self, constants):
+        if self.batch or self.participation:
+            return None
+        factor = 1 - 2 * self.gamma * constants.mu + (self.gamma * constants.L)**2
+        return factor if factor < 1 else None
+
+    def step(self, k):
+        gamma, draw = self.gamma, self.draw(k)
+        g = self.up.mean(self.fleet.F(self.z, draw), k, draw)
+        self.z = self.prox(self.z - gamma * g, gamma)
+
+
+class _NoTheorem(SGDA):
+    theorem, standing = None, "observed"
+
+    def theory_gamma(self, constants):
+        return Method.theory_gamma(self, constants)
+
+    def theory_factor(self, constants):
+        return None
+
+
+class QSGDA(_NoTheorem):
+    """QSGDA: SGDA whose workers send Q_m(F_m(z)).
+
+    Stalls where some F_m(z*) is not 0, at a distance that shrinks with gamma, for what is compressed does not vanish.
+    """
+
+    name = "qsgda"
+    accepts = "unbiased"
+
+    def default_compressor(self):
+        return QSGD(4)
+
+
+class EFSGDA(_NoTheorem):
+    """EF-SGDA: z+ = z - mean C_m(gamma F_m(z) + e_m), e_m+ = what was not sent; h = 0.
+
+    Stalls where some F_m(z*) is not 0, as QSGDA does.
+    """
+
+    name = "ef_sgda"
+    accepts = "contractive or unbiased"
+    memory = ErrorFeedback
+    takes_prox = False
+
+    def default_compressor(self):
+        return TopK(0.05)
+
+    def step(self, k):
+        draw = self.draw(k)
+        self.z = self.z - self.up.mean(self.gamma * self.fleet.F(self.z, draw), k, draw)
+
+
+class DianaSGDA(_NoTheorem):
+    """DIANA-SGDA: SGDA whose workers send Q_m(F_m(z) - h_m) and learn h_m (Mishchenko et al. 2019).
+
+    Converges to z* at a small step where F is strongly monotone; the theorems that are known need cocoercivity for a
+    step that does not shrink with mu/L.
+    """
+
+    name = "diana_sgda"
+    accepts = "unbiased"
+    memory = Shift
+
+    def default_compressor(self):
+        return QSGD(4)
+
+    def open_channels(self, channel):
+        super().open_channels(channel)
+        self.first = channel(Identity(), Plain(), "refresh", precise=True)
+
+    def start(self):
+        self.z = self.z0
+        self.up.begin(self.fleet.F(self.z), self.first)

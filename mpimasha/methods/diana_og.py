@@ -1,0 +1,162 @@
+"""DIANA-OG: the optimistic step on compressed operators whose reference is learnt; the default method."""
+
+import numpy as np
+
+from mpimasha.compressors.absmax import AbsMax
+from mpimasha.compressors.base import Compressor
+from mpimasha.compressors.identity import Identity
+from mpimasha.draw import check_share, share
+from mpimasha.kernels.updates import squared_distance
+from mpimasha.memory import Plain, Shift
+from mpimasha.methods.adaptive import Adaptive
+from mpimasha.methods.base import check_accepted
+from mpimasha.state import Shared, buffers
+from mpimasha.stepsizes import needed, noise
+
+LEVELS = (1, 2, 3, 7)   # S of absmax:S among which the default chooses
+_SAFE = 0.78            # of the step size at which the observed envelope of stability ends
+_CAP = 4.0              # of the adaptive step size, in safe ones
+_RATIO = 0.45           # of |x - x'| to |e - e'|; from 1/sqrt 3 on runs diverge
+
+
+class DianaOG(Adaptive):
+    """DIANA-OG (ours): Popov's step, and messages Q_m(F_m(x) - h_m) around memories h_m that learn F_m(z*).
+
+    One operator and one message a round, no refresh, any prox, any heterogeneity.  The theorem is in docs/theory.rst.
+
+    Parameters
+    ----------
+    up : Compressor, optional
+        Unbiased; default absmax:S with the S of 1, 2, 3, 7 that costs the fewest bits for its safe step size.
+    gamma : float or str
+        "adaptive" (the default: needs no constant, is held below four safe steps if L and L_m are known), "safe"
+        (a step that was stable in the worst of the cases that we tried), "theory", a number or "0.25/L".
+    down : Compressor, optional
+        The server's, unbiased, with a Shift memory.
+    participation : float
+        Part of the workers in a round: below 1, or a count; 0 for all.
+    """
+
+    name = "diana_og"
+    accepts, standing, rules = "unbiased", "proved", ("adaptive", "safe", "theory")
+    memory = Shift
+    theorem = ("DIANA-OG: gamma = (11 L^2 + 139 (1 + 7.5 w) B L_rms^2/a^2 + c w L^2/a_s^2)^(-1/2), factor "
+               "1 - min(gamma mu, 1/8, a/4, a_s/4)")
+    z, x, x_prev, e, e_prev = Shared(), Shared(), Shared(), Shared(), Shared()
+
+    def __init__(self, up: Compressor | None = None, gamma: float | str = "adaptive", down: Compressor | None = None,
+                 participation: float = 0):
+        super().__init__(up, gamma)
+        self.participation = check_share("method.participation", participation)
+        self.down_compressor = None if down is None or down.name == "identity" else down
+        if self.down_compressor is not None:
+            check_accepted(self, "down", down)
+        self._open = up is None
+
+    def default_compressor(self):
+        return AbsMax(1)
+
+    # -- what is chosen from constants ----------------------------------------------------
+
+    def choose(self, problem, wire, constants):
+        """absmax:S with the least bits / safe step; S = 3 where L or L_m is not known."""
+        if not self._open:
+            return
+        self.compressor = AbsMax(3)
+        if _known(constants):
+            senders = share(self.participation, problem.workers)
+            choices = [AbsMax(s).bind(problem.n, senders, wire, None) for s in LEVELS]
+            price = [choice.bits / safe_step(choice, None, constants) for choice in choices]
+            self.compressor = AbsMax(LEVELS[int(np.argmin(price))])
+
+    def open_channels(self, channel):
+        typical = not self.from_theory
+        down = None if self.down_compressor is None else (self.down_compressor, Shift(typical))
+        self.up = channel(self.compressor, Shift(typical), "uplink", down, senders=self.senders)
+        self.first = channel(Identity(), Plain(), "refresh", precise=True)
+
+    # -- step sizes ------------------------------------------------------------------------
+
+    @property
+    def _down(self):
+        return None if self.up.server is None else self.up.server.compressor
+
+    def theory_gamma(self, constants):
+        """gamma^-2 = 11 L^2 + 139 (1 + 7.5 w) B L_rms^2/a^2 + c w L^2/a_s^2, w = q_s - 1.
+
+        a = share/q, where `share` of the workers take part; a_s = 1/q_s; c = 139 for a_s <= 1/2, else 208.
+        """
+        up, down, workers = self.up.compressor, self._down, constants.workers
+        a, B = self._rates[0], noise(up, workers)
+        L, w, a_s = needed(constants.L, "L"), 0.0 if down is None else down.q - 1, self._rates[1]
+        square = 11 * L**2 + (139 if a_s <= 1 / 2 else 208) * w * (L / a_s)**2
+        if B:
+            square += 139 * (1 + 7.5 * w) * B * (needed(constants.L_rms, "L_m") / a)**2
+        return square**-0.5
+
+    @property
+    def _rates(self):
+        """(a, a_s): how fast h_m and the server's S are sure to learn."""
+        a_s = 1.0 if self._down is None else self.up.server.memory.rate
+        return self.up.memory.share * self.up.memory.rate, a_s
+
+    def theory_factor(self, constants):
+        if not self.from_theory and self.up.memory.rate * self.up.compressor.q > 1:
+            return None
+        if self.gamma > self.theory_gamma(constants) * (1 + 1e-12):
+            return None
+        return 1 - min(self.gamma * constants.mu, 1 / 8, *(rate / 4 for rate in self._rates))
+
+    def safe_gamma(self, constants):
+        return safe_step(self.up.compressor, self._down, constants)
+
+    def adaptive_gamma(self, constants):
+        """The first step; 0 where no constant is known: `start` then looks at F(z^0)."""
+        self.cap = _CAP * self.safe_gamma(constants) if _known(constants) else np.inf
+        return self.cap / _CAP if _known(constants) else 0.0
+
+    @property
+    def basis(self):
+        return {"safe": "safe step: 0.78 of the largest that was stable in the worst case tried",
+                "adaptive": "adaptive step: 0.45 |x - x'|/|e - e'|, averaged"
+                            + (f", at most {self.cap:.3g}" if self.adapts and np.isfinite(self.cap) else "")
+                }.get(self._gamma, super().basis)
+
+    # -- the algorithm -----------------------------------------------------------------------
+
+    def start(self):
+        self.z = self.x = self.z0
+        self.e = self.up.begin(self.fleet.F(self.z), self.first)          # h_m = F_m(z^0), e = H = mean h_m
+        self.start_step(self.e)
+
+    def step(self, k):
+        gamma, prox, draw = self.gamma, self.prox, self.draw(k)
+        if self.adapts:
+            self.x_prev, self.e_prev = self.x, self.e
+        self.x = prox(self.z - gamma * self.e, gamma)
+        self.e = self.up.mean(self.fleet.F(self.x), k, draw)              # H + mean Q_m(F_m(x) - h_m)
+        self.z = prox(self.z - gamma * self.e, gamma)
+        if self.adapts:
+            x, x_prev, e, e_prev = (buffers(self)[name] for name in ("x", "x_prev", "e", "e_prev"))
+            self.follow(squared_distance(x, x_prev), squared_distance(e, e_prev), _RATIO, self.cap)
+
+    @property
+    def probe(self):
+        return buffers(self)["x"]
+
+
+def safe_step(up, down, constants):
+    """0.78 (3 L^2 + 6 B L_rms^2/a^2)^(-1/2) with q as it is on Gaussian vectors; observed, not proved.
+
+    The envelope 3 L^2 + 6 q^2 (q - 1) L_rms^2/M held for the worst rotations tried (exact spectral radii); B and a
+    stand in it as in the theorem, and so do the terms of a compressed downlink.
+    """
+    q = up.typical
+    a, B = up.workers / constants.workers / q, noise(up, constants.workers, q)
+    w = 0.0 if down is None else down.typical - 1
+    square = 3 * constants.L**2 * (1 + 2 * w * (1 + w)**2) + 6 * (1 + w) * B * (constants.L_rms / a)**2
+    return _SAFE * square**-0.5
+
+
+def _known(constants):
+    return constants.L is not None and constants.L_rms is not None
