@@ -47,6 +47,10 @@ class Constants(_Means):
     Lhat_m: np.ndarray | None = None
     components: tuple = ()
 
+    @property
+    def near(self):
+        return self
+
     def known(self, name):
         return getattr(self, name)
 
@@ -61,11 +65,22 @@ class Collected(_Means):
     Parameters
     ----------
     run : Run
+    locally : bool
+        Estimate L and L_m at z^0 even where the problem has bounds.
     """
 
-    def __init__(self, run):
+    def __init__(self, run, locally=False):
         self._run, self._problem, self._key = run, run.problem, Stream(0, "test")
-        self.workers, self.estimated = run.problem.workers, []
+        self.workers, self.estimated, self._locally = run.problem.workers, [], locally
+
+    @cached_property
+    def near(self):
+        """The constants near z^0, estimated where the problem's are bounds for a whole region."""
+        if self._problem.sharp or self._problem.saddle is None:
+            return self
+        near = Collected(self._run, locally=True)
+        near.estimated = self.estimated
+        return near
 
     def known(self, name):
         """A constant if it is at hand without any exchange, else None."""
@@ -84,13 +99,14 @@ class Collected(_Means):
 
     @cached_property
     def L(self):
-        return self._problem.L if self._problem.L is not None else self._lipschitz("L", self._run.operator, COMMON)
+        known = None if self._locally else self._problem.L
+        return known if known is not None else self._lipschitz("L", self._run.operator, COMMON)
 
     @cached_property
     def L_m(self):
         problem, fleet = self._problem, self._run.fleet
         def own():
-            known = [problem.lipschitz(m) for m in fleet.owned]
+            known = [None if self._locally else problem.lipschitz(m) for m in fleet.owned]
             return [self._lipschitz("L_m", F, m) if L is None else L
                     for m, F, L in zip(fleet.owned, fleet.operators, known)]
         return self._column(own)

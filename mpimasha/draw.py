@@ -18,14 +18,22 @@ class Lots:
         M.
     owned : sequence of int
         This rank's workers.
-    components : sequence of int
-        r of each of them; 0 where an operator is no finite sum.
+
+    Attributes
+    ----------
+    components : list of int
+        r of each of this rank's workers; empty before `of_components`.
     """
 
-    def __init__(self, seed, workers, owned, components):
+    def __init__(self, seed, workers, owned):
         self._who, self._what = Stream(seed, "participation"), Stream(seed, "batch")
-        self.workers, self.owned, self.components = workers, owned, components
-        self._marks = np.zeros(max([workers, *components]), np.uint8)
+        self.workers, self.owned = workers, owned
+        self.of_components([])
+
+    def of_components(self, components):
+        """Make batches possible."""
+        self.components = components
+        self._marks = np.zeros(max([self.workers, *components]), np.uint8)
 
     def draw(self, k, participation=0, batch=0):
         """The lot of round k.

@@ -32,7 +32,7 @@ class Fleet:
         self.operators = [problem.operator(m) for m in self.owned]
         self.ledger = ledger
         self._problem, self.batches = problem, None
-        self.lots = Lots(seed, problem.workers, self.owned, [problem.components(m) for m in self.owned])
+        self.lots = Lots(seed, problem.workers, self.owned)
         self._coin = Stream(seed, "coin")
         self._scratch = list(np.zeros((4, problem.n), problem.dtype))  # one for each term a formula may have
 
@@ -53,6 +53,7 @@ class Fleet:
     def sample(self):
         """Make the operators of batches, for draws that have some."""
         if self.batches is None:
+            self.lots.of_components([self._problem.components(m) for m in self.owned])
             self.batches = [self._problem.batch_operator(m) for m in self.owned]
 
     def solo(self, workers):
@@ -62,7 +63,8 @@ class Fleet:
         solo.owned = range(solo.workers)
         solo.operators = self.operators[:1] * solo.workers
         solo.batches = self.batches and self.batches[:1] * solo.workers
-        solo.lots = Lots(0, solo.workers, solo.owned, self.lots.components[:1] * solo.workers)
+        solo.lots = Lots(0, solo.workers, solo.owned)
+        solo.lots.of_components(self.lots.components[:1] * solo.workers)
         solo.ledger = Ledger()
         solo.coin = lambda k, probability: True
         return solo

@@ -50,14 +50,14 @@ def noise(compressor, workers, q=None):
 def second_moment(compressor, constants, down=None, batch_rms=None):
     """C with E|Q_serv(mean Q_m(F_m(u) - F_m(v)))|^2 <= C^2 |u - v|^2, for unbiased compressors.
 
-    C^2 = q_serv (A L^2 + B L_rms^2); PermK over all workers also has B (L^2 + similarity^2), the smaller counts.
+    C^2 = q_serv (A L^2 + B L_rms^2); PermK also has B (L^2 + similarity^2), the smaller counts.
     With batches L_rms is `batch_rms`, their constant.
     """
     A, B = moments(compressor, constants.workers, noisy=batch_rms is not None)
     rms = (lambda: batch_rms) if batch_rms is not None else lambda: needed(constants.L_rms, "L_m")
     square = (A * needed(constants.L, "L")**2 if A else 0.0) + (B * rms()**2 if B else 0.0)
-    everyone = compressor.workers == constants.workers and batch_rms is None
-    if compressor.dependence == PARTITION and everyone and constants.similarity_rms is not None:
+    whole = batch_rms is None
+    if compressor.dependence == PARTITION and whole and constants.similarity_rms is not None:
         square = min(square, B * (needed(constants.L, "L")**2 + constants.similarity_rms**2))
     return np.sqrt(square * (1.0 if down is None else down.q))
 

@@ -71,7 +71,8 @@ def _step(forecast):
         return Finding("experiment", "step size", OK, "not worked out here: its constants take the data, or long")
     over_L = "" if forecast["gamma_L"] is None else f" = {forecast['gamma_L']:.3g}/L"
     tau = "" if forecast["tau"] is None else f", tau = {forecast['tau']:.4g}"
-    origin = "by theory" if forecast["theorem"] else "as given"
+    origin = {"theory": "by theory", "adaptive": "at the start, then it adapts", None: "as given"}.get(
+        forecast["rule"], f"the {forecast['rule']} one")
     return Finding("experiment", "step size", OK, f"gamma = {forecast['gamma']:.4g}{over_L}{tau}, {origin}")
 
 

@@ -35,7 +35,7 @@ def forecast(experiment, problem, comm):
     method, refusal = experiment.method(), None
     found = {"label": experiment.label, "problem": problem.name, "n": problem.n, "workers": problem.workers,
              "ranks": comm.size, "method": method.name, "compressor": str(method.compressor),
-             "theorem": method.theorem if method.from_theory else None, "judged": judged}
+             "rule": method.rule, "judged": judged}
     try:
         run = _DryRun(experiment, _Hollow(problem, judged), method, comm)
     except UserError as error:
@@ -46,6 +46,7 @@ def forecast(experiment, problem, comm):
         except UserError:  # not the step size: no memory, for one
             return found | {"refusal": refusal, "memory": None}
     gamma, L = run.method.gamma, run.constants.known("L")
+    found |= {"compressor": str(run.method.compressor)}  # settled by now
     return found | {"refusal": refusal, "gamma": gamma, "gamma_L": L and gamma * L, "wire": run.wire.name,
                     "memory": comm.gather_objects(_memory(run, problem)), **_round(run)}
 
@@ -70,6 +71,15 @@ class _Hollow:
         """Reads nothing."""
 
     def operator(self, worker):
+        return None
+
+    def components(self, worker):
+        try:
+            return self._problem.components(worker)
+        except UserError:  # not read yet
+            return 1
+
+    def batch_operator(self, worker):
         return None
 
     @property
@@ -138,9 +148,8 @@ _OWNERS = (Channel, Memory, Compressor, Transport, SimpleNamespace)  # the last:
 def _round(run):
     """Expected bits, bytes and collectives of a round."""
     exchanges = run.method.exchanges
-    refresh = exchanges[1][1] if len(exchanges) > 1 else 0.0
-    found = {"tau": run.method.parameters["tau"], "refresh": refresh,
-             "uplink_bits": sum(times * channel.compressor.bits for channel, times in exchanges),
+    found = {"tau": run.method.parameters["tau"], "refresh": run.method.refreshes,
+             "uplink_bits": sum(times * channel.transport.uplink_bits() for channel, times in exchanges),
              "downlink_bits": sum(times * channel.transport.downlink_bits() for channel, times in exchanges)}
     traffic = [channel.transport.traffic() for channel, _ in exchanges]
     if None in traffic:

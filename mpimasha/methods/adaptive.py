@@ -21,7 +21,7 @@ class Adaptive(Method):
 
     @property
     def adapts(self):
-        return self._gamma == "adaptive"
+        return self.rule == "adaptive"
 
     def follow(self, moved, changed, factor, cap=np.inf):
         """gamma = min(1.5 gamma, cap, factor sqrt(mean of `moved` / mean of `changed`)), both squared lengths."""

@@ -88,9 +88,10 @@ class Method:
         if self.participation > problem.workers:
             raise UserError(f"method.participation = {self.participation} exceeds the {problem.workers} workers: use a "
                             f"fraction below 1 or at most as many")
-        if self.batch and not problem.components(0):
-            raise UserError(f"method.batch = {self.batch} needs operators that are sums over samples, and {problem.name} "
-                            f"has none: use robust_regression or group_dro, or leave method.batch out")
+        if self.batch and not problem.finite_sum:
+            raise UserError(f"method.batch = {self.batch} needs operators that are sums over samples, and those of "
+                            f"{problem.name} are none: use robust_regression, group_dro or bilinear with "
+                            f"problem.samples, or leave method.batch out")
 
     # -- life ----------------------------------------------------------------------------
 
@@ -139,8 +140,13 @@ class Method:
 
     @property
     def exchanges(self):
-        """[(channel, how often it is used in a round, expected)]."""
+        """[(channel, how often it is used in a round, expected)], that of the messages first."""
         return [(self.up, 1.0)]
+
+    @property
+    def refreshes(self):
+        """How many refreshes a round has, expected."""
+        return 0.0
 
     # -- results ---------------------------------------------------------------------------
 
@@ -169,9 +175,14 @@ class Method:
         return " / ".join("-" if part is None else str(part) for part in parts)
 
     @property
+    def rule(self):
+        """Which of `rules` sets gamma; None for a number."""
+        return self._gamma if self._gamma in self.rules else None
+
+    @property
     def from_theory(self):
         """Whether gamma is the theorem's."""
-        return self._gamma == "theory"
+        return self.rule == "theory"
 
     @property
     def basis(self):

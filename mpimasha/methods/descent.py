@@ -40,8 +40,8 @@ class SGDA(Method):
     def theory_gamma(self, constants):
         mu = constants.known("mu")
         if self.batch or self.participation or not mu:
-            raise UserError(f"method.gamma = 'theory': {self.name} has a theorem for whole operators of all workers and a "
-                            f"known mu > 0 only, give a number or '0.25/L'")
+            raise UserError(f"method.gamma = 'theory': {self.name} has a theorem only for whole operators of all "
+                            f"workers and a known mu > 0, give a number or '0.25/L'")
         return mu / needed(constants.L, "L")**2
 
     def theory_factor(self, constants):

@@ -13,9 +13,10 @@ from mpimasha.methods.base import check_accepted
 from mpimasha.state import Shared, buffers
 from mpimasha.stepsizes import needed, noise
 
-LEVELS = (1, 2, 3, 7)   # S of absmax:S among which the default chooses
+LEVELS = (1, 2, 3, 7, 15)  # S of absmax:S among which the default chooses
 _SAFE = 0.78            # of the step size at which the observed envelope of stability ends
-_CAP = 4.0              # of the adaptive step size, in safe ones
+_DISCOUNT = 0.6         # of the noise in the choice of S, for the adaptive step
+_CAP = 8.0              # of the adaptive step size, in safe ones
 _RATIO = 0.45           # of |x - x'| to |e - e'|; from 1/sqrt 3 on runs diverge
 
 
@@ -27,10 +28,10 @@ class DianaOG(Adaptive):
     Parameters
     ----------
     up : Compressor, optional
-        Unbiased; default absmax:S with the S of 1, 2, 3, 7 that costs the fewest bits for its safe step size.
+        Unbiased; default absmax:S with the S of 1, 2, 3, 7, 15 that costs the fewest bits for its step size.
     gamma : float or str
-        "adaptive" (the default: needs no constant, is held below four safe steps if L and L_m are known), "safe"
-        (a step that was stable in the worst of the cases that we tried), "theory", a number or "0.25/L".
+        "adaptive" (the default: needs no constant; is held below eight times the safe step near z^0 if L and L_m are
+        known), "safe" (stable in the worst of the cases that we tried), "theory", a number or "0.25/L".
     down : Compressor, optional
         The server's, unbiased, with a Shift memory.
     participation : float
@@ -59,15 +60,25 @@ class DianaOG(Adaptive):
     # -- what is chosen from constants ----------------------------------------------------
 
     def choose(self, problem, wire, constants):
-        """absmax:S with the least bits / safe step; S = 3 where L or L_m is not known."""
+        """absmax:S with the least bits / step, by the rule that gamma follows; S = 3 where L or L_m is not known."""
         if not self._open:
             return
+        constants, senders = self._relevant(constants), share(self.participation, problem.workers)
         self.compressor = AbsMax(3)
         if _known(constants):
-            senders = share(self.participation, problem.workers)
             choices = [AbsMax(s).bind(problem.n, senders, wire, None) for s in LEVELS]
-            price = [choice.bits / safe_step(choice, None, constants) for choice in choices]
+            price = [choice.bits / self._prospect(choice, constants) for choice in choices]
             self.compressor = AbsMax(LEVELS[int(np.argmin(price))])
+
+    def _relevant(self, constants):
+        """A step size that follows the run begins with constants near z^0; others must hold everywhere."""
+        return constants.near if self.adapts else constants
+
+    def _prospect(self, up, constants):
+        """The step size that `up` lets expect."""
+        if self.from_theory:
+            return theorem_step(up, None, constants)
+        return safe_step(up, None, constants, _DISCOUNT if self.adapts else 1.0)
 
     def open_channels(self, channel):
         typical = not self.from_theory
@@ -82,17 +93,7 @@ class DianaOG(Adaptive):
         return None if self.up.server is None else self.up.server.compressor
 
     def theory_gamma(self, constants):
-        """gamma^-2 = 11 L^2 + 139 (1 + 7.5 w) B L_rms^2/a^2 + c w L^2/a_s^2, w = q_s - 1.
-
-        a = share/q, where `share` of the workers take part; a_s = 1/q_s; c = 139 for a_s <= 1/2, else 208.
-        """
-        up, down, workers = self.up.compressor, self._down, constants.workers
-        a, B = self._rates[0], noise(up, workers)
-        L, w, a_s = needed(constants.L, "L"), 0.0 if down is None else down.q - 1, self._rates[1]
-        square = 11 * L**2 + (139 if a_s <= 1 / 2 else 208) * w * (L / a_s)**2
-        if B:
-            square += 139 * (1 + 7.5 * w) * B * (needed(constants.L_rms, "L_m") / a)**2
-        return square**-0.5
+        return theorem_step(self.up.compressor, self._down, constants)
 
     @property
     def _rates(self):
@@ -101,7 +102,8 @@ class DianaOG(Adaptive):
         return self.up.memory.share * self.up.memory.rate, a_s
 
     def theory_factor(self, constants):
-        if not self.from_theory and self.up.memory.rate * self.up.compressor.q > 1:
+        sides = [self.up] if self._down is None else [self.up, self.up.server]
+        if self.adapts or any(side.memory.rate * side.compressor.q > 1 + 1e-12 for side in sides):
             return None
         if self.gamma > self.theory_gamma(constants) * (1 + 1e-12):
             return None
@@ -112,15 +114,16 @@ class DianaOG(Adaptive):
 
     def adaptive_gamma(self, constants):
         """The first step; 0 where no constant is known: `start` then looks at F(z^0)."""
-        self.cap = _CAP * self.safe_gamma(constants) if _known(constants) else np.inf
-        return self.cap / _CAP if _known(constants) else 0.0
+        near = constants.near
+        self.cap = _CAP * self.safe_gamma(near) if _known(near) else np.inf
+        return self.cap / _CAP if _known(near) else 0.0
 
     @property
     def basis(self):
         return {"safe": "safe step: 0.78 of the largest that was stable in the worst case tried",
                 "adaptive": "adaptive step: 0.45 |x - x'|/|e - e'|, averaged"
                             + (f", at most {self.cap:.3g}" if self.adapts and np.isfinite(self.cap) else "")
-                }.get(self._gamma, super().basis)
+                }.get(self.rule, super().basis)
 
     # -- the algorithm -----------------------------------------------------------------------
 
@@ -145,14 +148,27 @@ class DianaOG(Adaptive):
         return buffers(self)["x"]
 
 
-def safe_step(up, down, constants):
+def theorem_step(up, down, constants):
+    """gamma^-2 = 11 L^2 + 139 (1 + 7.5 w) B L_rms^2/a^2 + c w L^2/a_s^2, w = q_s - 1.
+
+    a = share/q, where `share` of the workers take part; a_s = 1/q_s; c = 139 for a_s <= 1/2, else 208.
+    """
+    L, a, B = needed(constants.L, "L"), up.workers / constants.workers / up.q, noise(up, constants.workers)
+    w, a_s = (0.0, 1.0) if down is None else (down.q - 1, 1 / down.q)
+    square = 11 * L**2 + (139 if a_s <= 1 / 2 else 208) * w * (L / a_s)**2
+    if B:
+        square += 139 * (1 + 7.5 * w) * B * (needed(constants.L_rms, "L_m") / a)**2
+    return square**-0.5
+
+
+def safe_step(up, down, constants, discount=1.0):
     """0.78 (3 L^2 + 6 B L_rms^2/a^2)^(-1/2) with q as it is on Gaussian vectors; observed, not proved.
 
     The envelope 3 L^2 + 6 q^2 (q - 1) L_rms^2/M held for the worst rotations tried (exact spectral radii); B and a
-    stand in it as in the theorem, and so do the terms of a compressed downlink.
+    stand in it as in the theorem, and so do the terms of a compressed downlink.  `discount`: of the noise, B.
     """
     q = up.typical
-    a, B = up.workers / constants.workers / q, noise(up, constants.workers, q)
+    a, B = up.workers / constants.workers / q, discount * noise(up, constants.workers, q)
     w = 0.0 if down is None else down.typical - 1
     square = 3 * constants.L**2 * (1 + 2 * w * (1 + w)**2) + 6 * (1 + w) * B * (constants.L_rms / a)**2
     return _SAFE * square**-0.5

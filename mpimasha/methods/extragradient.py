@@ -86,7 +86,7 @@ class CEGFeedback(_Compressed):
 
     @property
     def exchanges(self):
-        return [(self.ahead, 1.0), (self.up, 1.0)]
+        return [(self.up, 1.0), (self.ahead, 1.0)]
 
     def step(self, k):
         gamma, F = self.gamma, self.fleet.F

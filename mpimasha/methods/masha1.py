@@ -99,7 +99,11 @@ class Masha1(Adaptive):
 
     @property
     def exchanges(self):
-        return [(self.up, 1.0), (self.refresh or self.dense, 1 - self.tau)]
+        return [(self.up, 1.0), (self.refresh or self.dense, self.refreshes)]
+
+    @property
+    def refreshes(self):
+        return 1 - self.tau
 
     # -- theory ------------------------------------------------------------------------
 

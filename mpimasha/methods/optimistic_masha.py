@@ -22,7 +22,7 @@ class OptimisticMasha(Method):
     gamma : float or str
         A number or "0.25/L".
     tau : float or "theory"
-        1 - tau is the probability of a refresh; default 0.4 (bits of a round)/(bits of a refresh), at most 2/3.
+        1 - tau is the probability of a refresh; default 0.4 of what `Masha1` takes.
     """
 
     name = "optimistic_masha"
@@ -47,7 +47,11 @@ class OptimisticMasha(Method):
 
     @property
     def exchanges(self):
-        return [(self.up, 1.0), (self.dense, 1 - self.tau)]
+        return [(self.up, 1.0), (self.dense, self.refreshes)]
+
+    @property
+    def refreshes(self):
+        return 1 - self.tau
 
     def start(self):
         self.z = self.w = self.z0

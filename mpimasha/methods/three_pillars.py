@@ -17,12 +17,13 @@ ONLY_0 = Draw(np.zeros(1, np.uint32))  # an exchange in which worker 0 alone spe
 
 
 class ThreePillars(Method):
-    """Three Pillars (Beznosikov, Takáč and Gasnikov 2023, arXiv 2302.07615), h = 0; reconstructed, no theorem of ours.
+    """Three Pillars (Beznosikov, Takáč and Gasnikov 2023, arXiv 2302.07615), h = 0; reconstructed.
 
-    Worker 0 solves gamma F_0(u) + u = v, v = zbar - gamma (F - F_0)(m) with zbar = tau z + (1 - tau) m, by extragradient
-    steps of its own, and sends u and F_0(u) to all (billed); the others send Q_i[(F_i - F_0)(m) - (F_i - F_0)(u)].
-    Then z+ = v - gamma F_0(u) + gamma mean Q_i[...], which is u + gamma mean Q_i[...] where u is exact, and with an
-    inexact u still in the mean zbar - gamma F(u) (ours).  m+ = u by the coin.  Made for workers that are alike.
+    No theorem of ours.  Worker 0 solves gamma F_0(u) + u = v, v = zbar - gamma (F - F_0)(m) with
+    zbar = tau z + (1 - tau) m, by extragradient steps of its own, and sends u and F_0(u) to all (billed); the others send
+    Q_i[(F_i - F_0)(m) - (F_i - F_0)(u)].  Then z+ = v - gamma F_0(u) + gamma mean Q_i[...], which is
+    u + gamma mean Q_i[...] where u is exact, and with any u still in the mean zbar - gamma F(u) (ours).  m+ = u by the
+    coin.  Made for workers that are alike.
 
     Parameters
     ----------
@@ -60,7 +61,11 @@ class ThreePillars(Method):
 
     @property
     def exchanges(self):
-        return [(self.announce, 2.0), (self.up, 1.0), (self.dense, 1 - self.tau)]
+        return [(self.up, 1.0), (self.announce, 2.0), (self.dense, self.refreshes)]
+
+    @property
+    def refreshes(self):
+        return 1 - self.tau
 
     def set_parameters(self, constants):
         self.tau = 1 - anchor_probability(self.up.compressor) if self._tau == "theory" else self._tau

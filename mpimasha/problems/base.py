@@ -26,6 +26,10 @@ class Problem:
     saddle : int, optional
         Where y begins in z = (x, y), for F = (grad_x g, -grad_y g): the Jacobian's transpose is then S J S with
         S = diag(I, -I).
+    sharp : bool
+        Whether L and `lipschitz` are the least constants; if not, bounds for a region, and F may be flatter near z^0.
+    finite_sum : bool
+        Whether every F_m is a mean of `components`, of which `batch_operator` can evaluate some.
     """
 
     name = None
@@ -34,6 +38,8 @@ class Problem:
     L = None
     mu = 0.0
     saddle = None
+    finite_sum = False
+    sharp = True
 
     def load(self, comm):
         """Read this rank's part of the data; every rank calls it once, before anything else but the constructor.
@@ -59,8 +65,8 @@ class Problem:
         raise NotImplementedError(f"problem {self.name} has no operator")
 
     def components(self, worker):
-        """r, if F_m = 1/r sum_i F_{m,i} and `batch_operator` can evaluate some of the F_{m,i}; 0 if not."""
-        return 0
+        """r, of a finite sum F_m = 1/r sum_i F_{m,i}."""
+        raise NotImplementedError(f"problem {self.name} has no components")
 
     def batch_operator(self, worker):
         """A function ``F(z, out, chosen)``: out = the mean of F_{m,i}(z) over the indices i in `chosen`."""

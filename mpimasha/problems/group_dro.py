@@ -59,6 +59,7 @@ class GroupDRO(Problem):
     """
 
     name = "group_dro"
+    finite_sum, sharp = True, False
 
     def __init__(self, data: str | tuple = "digits", loss: str = "logistic", standardise: bool = True,
                  lam: float = 0.1, beta: float = 1.0, split: str = "shuffled", radius: float = 0.0,

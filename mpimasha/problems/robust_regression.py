@@ -72,6 +72,7 @@ class RobustRegression(Problem):
     """
 
     name = "robust_regression"
+    finite_sum, sharp = True, False
 
     def __init__(self, data: str | tuple = "breast_cancer", loss: str = "logistic", standardise: bool = True,
                  lam: float = 0.1, beta: float = 1.0, split: str = "shuffled", radius: float = 0.0,

@@ -14,21 +14,20 @@ from mpimasha.config import experiment, override_all
 from mpimasha.doctor import experiment as findings
 from mpimasha.doctor import needs
 from mpimasha.methods import METHODS
-from mpimasha.methods.masha1 import Masha1
 from mpimasha.problems.bilinear import Bilinear
 from mpimasha.run import Run
 
 ROUNDS = 3
+UNBIASED = ("randk:7", "randk:3,indices=true", "permk", "qsgd:4")
 PAIRS = [(name, up) for name, method in METHODS.items() for up in
-         (("randk:7", "randk:3,indices=true", "permk", "qsgd:4", "topk:0.1") if issubclass(method, Masha1) else (None,))
-         if not (name == "masha1" and up == "topk:0.1")]
+         (UNBIASED if name == "masha1" else (*UNBIASED, "topk:0.1") if name == "masha2" else (None,))]
 
 
 def described(name, up=None, **keys):
     """An experiment whose every round refreshes, so that what is expected is what happens."""
-    document = {"problem": {"name": "bilinear", "dim": 20}, "workers": 7, "wire": "float32"}
+    document = {"problem": {"name": "bilinear", "dim": 20, "samples": 3}, "workers": 7, "wire": "float32"}
     wishes = {"method.name": name, "method.gamma": 1e-3} | ({"compressor.up": up} if up else {})
-    if issubclass(METHODS[name], Masha1):
+    if METHODS[name].takes("tau"):
         wishes["method.tau"] = 0.0
     override_all(document, [*wishes.items(), *keys.items()])
     return experiment(document)
@@ -46,6 +45,7 @@ def check_round(name, up, comm):
         setattr(comm, collective, lambda *args, original=original: (calls.append(1), original(*args)))
     run = Run(problem, asked.method(), comm, wire=asked.wire)
     run.start()
+    run.step()  # of Optimistic MASHA, the first round alone has no refresh
 
     def so_far():
         return np.array([run.ledger.uplink_bits, run.ledger.downlink_bits, comm.sent["rounds"], len(calls)])
@@ -54,7 +54,8 @@ def check_round(name, up, comm):
         run.step()
     up_bits, down_bits, sent, messages = (so_far() - before) / ROUNDS
     assert told["uplink_bits"] == pytest.approx(up_bits) and told["downlink_bits"] == pytest.approx(down_bits)
-    assert told["sent"] == pytest.approx(max(comm.gather_objects(sent)))
+    if all(channel.memory.share == 1 for channel, _ in run.method.exchanges):  # else a mean over who sends is told
+        assert told["sent"] == pytest.approx(max(comm.gather_objects(sent)))
     assert told["messages"] == (messages if comm.size > 1 else 0)
 
 

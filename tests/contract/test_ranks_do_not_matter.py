@@ -25,6 +25,12 @@ def regression(**options):
     return mm.RobustRegression(data=(X, y), standardise=False, workers=5, **options)
 
 
+def regression_without_constants():
+    problem = regression()
+    problem.lipschitz, problem.saddle = lambda worker: None, None
+    return problem
+
+
 class Single(mm.Bilinear):
     """A problem in single precision."""
 
@@ -32,6 +38,10 @@ class Single(mm.Bilinear):
 
     def start(self):
         return np.zeros(self.n, np.float32)
+
+
+def sampled(workers=7):
+    return mm.Bilinear(dim=11, kappa=10.0, workers=workers, samples=5)
 
 
 CASES = {
@@ -91,6 +101,46 @@ CASES = {
         (bilinear, mm.Masha1(mm.RandK(5, mask="shared"), gamma=0.05, tau=0.8, down=mm.QSGD(4)), "float32"),
     "masha1 shared mask by star":
         (bilinear, mm.Masha1(mm.RandK(1, mask="shared"), gamma=0.02, tau=0.8), "float32", "star"),
+    "default": (bilinear, mm.DianaOG(), "float32"),
+    "default, nothing known": (regression_without_constants, mm.DianaOG(), "float32"),
+    "diana_og by theory, both ways, prox":
+        (lambda: regression(radius=0.2), mm.DianaOG(mm.QSGD(4), gamma="theory", down=mm.AbsMax(3)), "float64"),
+    "diana_og adapting, both ways": (bilinear, mm.DianaOG(mm.AbsMax(1), down=mm.AbsMax(2)), "float32"),
+    "diana_og adapting, both ways by star":
+        (bilinear, mm.DianaOG(mm.AbsMax(1), down=mm.AbsMax(2)), "float64", "star"),
+    "diana_og adapting, in part": (bilinear, mm.DianaOG(mm.PermK(), participation=3), "float32"),
+    "diana_og, problem in float32": (lambda: Single(dim=5, kappa=4.0, workers=6), mm.DianaOG(), None),
+    "diana_og, one mask for all, of some":
+        (bilinear, mm.DianaOG(mm.RandK(5, mask="shared"), gamma="safe", participation=0.5), "float32"),
+    "masha_diana": (bilinear, mm.MashaDiana(mm.RandK(3), gamma="safe", participation=4), "float32"),
+    "masha_diana, prox, problem in float64":
+        (lambda: regression(radius=0.2), mm.MashaDiana(mm.QSGD(2)), "float64"),
+    "optimistic_masha": (bilinear, mm.OptimisticMasha(gamma=0.1, tau=0.7), "float32"),
+    "optimistic_masha, problem in float32":
+        (lambda: Single(dim=5, kappa=4.0, workers=6), mm.OptimisticMasha(mm.QSGD(4), gamma=0.1), None),
+    "three_pillars": (bilinear, mm.ThreePillars(gamma=0.1, tau=0.7, inner=3), "float32"),
+    "three_pillars, problem in float32":
+        (lambda: Single(dim=5, kappa=4.0, workers=6), mm.ThreePillars(mm.RandK(3), gamma=0.1), "float64"),
+    "local_eg, prox": (lambda: regression(radius=0.2), mm.LocalEG(gamma=0.1), "float32"),
+    "sgda": (bilinear, mm.SGDA(), "float32"),
+    "sgda, batches": (regression, mm.SGDA(gamma=0.1, batch=3), "float64"),
+    "qsgda, batches, in part": (sampled, mm.QSGDA(gamma=0.02, batch=2, participation=3), "float32"),
+    "ef_sgda in part": (bilinear, mm.EFSGDA(mm.TopK(3), gamma=0.02, participation=0.4), "float32"),
+    "diana_sgda, batches, in part": (regression, mm.DianaSGDA(gamma=0.02, batch=0.5, participation=2), "float32"),
+    "ceg": (bilinear, mm.CEG(mm.Natural(), gamma=0.1), "float32"),
+    "ceg_ef": (bilinear, mm.CEGFeedback(mm.TopK(5), gamma=0.02), "float32"),
+    "diana_eg": (bilinear, mm.DianaEG(gamma=0.1), "float32"),
+    "vr_masha1": (sampled, mm.VRMasha1(mm.RandK(3), batch=2), "float32"),
+    "vr_masha1, prox": (lambda: regression(radius=0.2), mm.VRMasha1(mm.PermK(), tau=0.7), "float64"),
+    "vr_masha2, in part": (sampled, mm.VRMasha2(mm.TopK(3), gamma=0.03, batch=2, participation=3), "float32"),
+    "pp_masha1": (bilinear, mm.PPMasha1(mm.PermK()), "float32"),
+    "pp_masha1 by star": (bilinear, mm.PPMasha1(mm.QSGD(4), down=mm.QSGD(4)), "float64", "star"),
+    "pp_masha1 of one": (bilinear, mm.PPMasha1(mm.RandK(3), participation=1), "float32"),
+    "pp_masha1, previous, compressed refresh":
+        (bilinear, mm.PPMasha1(mm.QSGD(4), gamma=0.05, tau=0.6, reference="previous", refresh=mm.TopK(5)), "float32"),
+    "pp_masha2": (bilinear, mm.PPMasha2(mm.TopK(3), gamma=0.03, down=mm.TopK(6)), "float32"),
+    "masha1 adapting": (bilinear, mm.Masha1(mm.AbsMax(1), gamma="adaptive", refresh=mm.AbsMax(3, nearest=True)),
+                        "float32"),
     "masha1 quantised refresh":
         (bilinear, mm.Masha1(mm.QSGD(4), gamma=0.1, tau=0.6, refresh=mm.QSGD(7)), "float32"),
     "masha1 sparse refresh, previous, prox":

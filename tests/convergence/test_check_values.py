@@ -18,6 +18,10 @@ MBIT = {  # method at the step size (gamma L) and tau of the simulation: Mbit of
     "masha1-permk": (mm.Masha1(mm.PermK(), gamma="0.348/L", tau=0.9), 3.98),
     "masha1-qsgd": (mm.Masha1(mm.QSGD(4), gamma="0.486/L", tau=0.865), 3.77),
     "masha1-absmax": (mm.Masha1(mm.AbsMax(1), gamma="0.8/L", tau=0.5, refresh=mm.AbsMax(3, nearest=True)), 0.80),
+    "masha1-absmax-coarser":
+        (mm.Masha1(mm.AbsMax(1), gamma="0.8/L", tau=0.5, refresh=mm.AbsMax(1, nearest=True)), 0.65),
+    "optimistic_masha-permk": (mm.OptimisticMasha(mm.PermK(), gamma="0.55/L", tau=0.96), 1.9),
+    "diana_og": (mm.DianaOG(), 0.40),
     "masha2-topk": (mm.Masha2(mm.TopK(5), gamma="0.129/L", tau=0.939), 6.73),
 }
 

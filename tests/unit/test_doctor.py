@@ -284,7 +284,7 @@ NETWORK = {"latency": (5e-6, 1e-5), "large": (4e-4, 1.01e-3), "bytes": 1_000_000
 def forecast(**changes):
     memory = {"workers": 2 * GB, "method": GB, "exchange": GB, "measuring": 0, "data": None}
     return {"label": "masha1", "problem": "bilinear", "n": 100, "workers": 8, "ranks": 4, "method": "masha1",
-            "compressor": "randk:0.05", "theorem": "T", "judged": True, "refusal": None, "gamma": 0.1, "gamma_L": 0.1,
+            "compressor": "randk:0.05", "rule": "theory", "judged": True, "refusal": None, "gamma": 0.1, "gamma_L": 0.1,
             "tau": 0.75, "refresh": 0.25, "wire": "float64", "memory": [memory] * 4, "uplink_bits": 640.0,
             "downlink_bits": 3520.0, "messages": 1.5, "sent": 400.0, "received": 1000.0, "uplink": 500.0,
             "dense": 900.0} | changes
