@@ -82,22 +82,17 @@ class Channel:
             row = x.row(i)
             started = perf_counter()
             self.memory.encode(i, row, message, worker, k)
-            self._keep(i, row, message, worker, k, sent, added, lost)
+            for state, sign in ((sent, 1.0), (added, 1.0), (lost, -1.0)):
+                if state is not None:
+                    known = state.row(i).terms[0][1]
+                    if state is lost:
+                        row.write(known)
+                    elif state is sent:
+                        known[:] = 0
+                    self.compressor.decode(message, worker, k, sign * self.memory.scale, known)
             self._ledger.spend("compress", started)
         self.transport.mean(k, self.memory, self._mean)
         return self._result
-
-    def _keep(self, i, row, message, worker, k, sent, added, lost):
-        scale = self.memory.scale
-        for state, sign in ((sent, 1.0), (added, 1.0), (lost, -1.0)):
-            if state is None:
-                continue
-            known = state.row(i).terms[0][1]
-            if state is sent:
-                known[:] = 0
-            elif state is lost:
-                row.write(known)
-            self.compressor.decode(message, worker, k, sign * scale, known)
 
     def begin(self, x, first):
         """Let the memories of workers and server start from `x`, at the price of an exchange over the channel `first`.
