@@ -1,12 +1,14 @@
 """Step sizes: the second moment they rest on bounds what compressors really do, the theorems' formulas, refusals."""
 
 import math
+from itertools import combinations, permutations, product
 
 import numba
 import numpy as np
 import pytest
 
 from mpimasha import stepsizes
+from mpimasha.compressors.absmax import AbsMax
 from mpimasha.compressors.base import Compressor, message
 from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.permk import PermK
@@ -16,9 +18,11 @@ from mpimasha.compressors.topk import TopK
 from mpimasha.constants import Constants
 from mpimasha.errors import UserError
 from mpimasha.linear import Linear
+from mpimasha.methods.descent import SGDA
 from mpimasha.methods.extragradient import Extragradient
 from mpimasha.methods.masha1 import Masha1
 from mpimasha.methods.masha2 import Masha2
+from mpimasha.methods.masha_diana import MashaDiana
 from mpimasha.methods.optimistic import Optimistic
 from mpimasha.problems.bilinear import Bilinear
 from mpimasha.randomness import Stream
@@ -275,3 +279,100 @@ def test_what_is_no_step_size_is_refused(gamma):
 def test_what_is_no_tau_is_refused(tau):
     with pytest.raises(UserError, match="method.tau = .*: use 'theory' or a number from 0"):
         Masha1(tau=tau)
+
+
+# -- participation and batches: exact, by going through all subsets ----------------------------------
+
+
+def exact(dependence, b, vectors, n):
+    """E|1/b sum_S Q_m(v_m)|^2 over all S of b workers, Q keeping coordinate j, uniform, times n (PermK: b = n)."""
+    squares = []
+    for S in combinations(range(len(vectors)), b):
+        if dependence == "partition":
+            draws = permutations(range(n))
+        elif dependence == "common":
+            draws = [(j,) * b for j in range(n)]
+        else:
+            draws = product(range(n), repeat=b)
+        for kept in draws:
+            total = np.zeros(n)
+            for m, j in zip(S, kept):
+                total[j] += n * vectors[m][j] / b
+            squares.append(total @ total)
+    return np.mean(squares)
+
+
+@pytest.mark.parametrize("b", (1, 2, 3))
+@pytest.mark.parametrize("dependence", ("independent", "common", "partition"))
+def test_the_constants_of_participation_are_exact(dependence, b):
+    M, n = 5, b if dependence == "partition" else 2
+    Q = Compressor().bind(n, b, np.float64, None)
+    Q.q, Q.dependence = float(n), dependence
+    A, B = stepsizes.moments(Q, M)
+    for seed in range(5):
+        vectors = np.random.default_rng(seed).standard_normal((M, n))
+        expected = A * np.sum(vectors.mean(axis=0)**2) + B * np.mean(np.sum(vectors**2, axis=1))
+        assert exact(dependence, b, vectors, n) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("dependence", ("independent", "common", "partition", "any"))
+def test_with_all_workers_the_constants_are_those_without_participation(dependence):
+    Q = Compressor().bind(4, 4, np.float64, None)
+    Q.q, Q.dependence = 4.0, dependence
+    expected = {"independent": (1.0, 3 / 4), "common": (4.0, 0.0), "partition": (0.0, 1.0), "any": (0.0, 4.0)}
+    assert stepsizes.moments(Q, 4) == pytest.approx(expected[dependence])
+
+
+@pytest.mark.parametrize("b", (1, 2, 4))
+@pytest.mark.parametrize("dependence", ("independent", "common"))
+def test_the_constants_of_batches_bound_the_second_moment(dependence, b):
+    """V_m takes one of two values; all cases."""
+    M, n = 4, 2
+    Q = Compressor().bind(n, b, np.float64, None)
+    Q.q, Q.dependence = float(n), dependence
+    A, B = stepsizes.moments(Q, M, noisy=True)
+    for seed in range(3):
+        two = np.random.default_rng(seed).standard_normal((2, M, n))
+        mean = np.mean([exact(dependence, b, two[list(case), range(M)], n) for case in product((0, 1), repeat=M)])
+        bound_ = A * np.sum(two.mean(axis=(0, 1))**2) + B * np.mean(np.sum(two**2, axis=2))
+        assert mean <= bound_ * (1 + 1e-12)
+
+
+def test_the_constant_of_a_batch_is_that_of_sampling_without_replacement():
+    """E|mean of s of r vectors|^2 over all subsets, for components whose sum and squares are known."""
+    r, s = 5, 2
+    d = np.random.default_rng(0).standard_normal((r, 3))
+    mean = np.mean([np.sum(d[list(S)].mean(axis=0)**2) for S in combinations(range(r), s)])
+    constants = Constants(1.0, 0.1, np.array([np.linalg.norm(d.mean(axis=0))]), None, 1,
+                          np.array([np.sqrt(np.mean(np.sum(d**2, axis=1)))]), (r,))
+    assert stepsizes.batch_rms(constants, s)**2 == pytest.approx(mean, rel=1e-12)
+    assert stepsizes.batch_rms(constants, r) == pytest.approx(constants.L_m[0])
+
+
+@pytest.mark.parametrize("levels, typical", [(1, 2.2), (2, 1.31), (3, 1.14), (7, 1.02)])
+def test_absmax_on_gaussian_vectors(levels, typical):
+    q = AbsMax(levels).bind(100, 3, np.float64, Stream(0, "test"))
+    assert q.typical == pytest.approx(typical, rel=0.03) and q.typical < q.q
+    rng, sent, out = np.random.default_rng(1), message(q.fields()), np.zeros(100)
+    ratios = []
+    for k in range(400):
+        x = rng.standard_normal(100)
+        out[:] = 0
+        q.encode(Linear.of(x), sent, 0, k)
+        q.decode(sent, 0, k, 1.0, out)
+        ratios.append(out @ out / (x @ x))
+    assert np.mean(ratios) == pytest.approx(q.typical, rel=0.03)
+
+
+@pytest.mark.parametrize("method, words", [
+    (lambda: Masha1(gamma="safe"), "'theory', 'adaptive', a number"),
+    (lambda: Masha1(gamma="adaptive"), "compressor.refresh"),
+    (lambda: Masha1(batch=2, refresh=QSGD(4)), "compressor.refresh .* method.batch"),
+    (lambda: Masha2(gamma="adaptive"), "method.gamma = 'adaptive'"),
+    (lambda: MashaDiana(tau=0), "method.tau = 0"),
+    (lambda: Run(Bilinear(dim=3, workers=3), Masha2(TopK(2), participation=2)), "masha2 with method.batch or"),
+    (lambda: Run(Bilinear(dim=3, workers=3), SGDA(participation=2)), "sgda has a theorem only for whole"),
+    (lambda: Run(Bilinear(dim=3, workers=3), Masha1(batch=1)), "method.batch = 1 needs")])
+def test_rules_that_a_method_does_not_know_are_refused(method, words):
+    with pytest.raises(UserError, match=words):
+        method()
