@@ -1,13 +1,13 @@
 """Gradient descent-ascent: the plain step, with every memory."""
 
 from mpimasha.compressors.base import Compressor
-from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.qsgd import QSGD
 from mpimasha.compressors.topk import TopK
 from mpimasha.draw import check_share
 from mpimasha.errors import UserError
-from mpimasha.memory import ErrorFeedback, Plain, Shift
+from mpimasha.memory import ErrorFeedback
 from mpimasha.methods.base import Method
+from mpimasha.methods.traits import Learning, NoTheorem
 from mpimasha.state import Shared
 from mpimasha.stepsizes import needed
 
@@ -56,17 +56,7 @@ class SGDA(Method):
         self.z = self.prox(self.z - gamma * g, gamma)
 
 
-class _NoTheorem(SGDA):
-    theorem, standing = None, "observed"
-
-    def theory_gamma(self, constants):
-        return Method.theory_gamma(self, constants)
-
-    def theory_factor(self, constants):
-        return None
-
-
-class QSGDA(_NoTheorem):
+class QSGDA(NoTheorem, SGDA):
     """QSGDA: SGDA whose workers send Q_m(F_m(z)).
 
     Stalls where some F_m(z*) is not 0, at a distance that shrinks with gamma, for what is compressed does not vanish.
@@ -79,7 +69,7 @@ class QSGDA(_NoTheorem):
         return QSGD(4)
 
 
-class EFSGDA(_NoTheorem):
+class EFSGDA(NoTheorem, SGDA):
     """EF-SGDA: z+ = z - mean C_m(gamma F_m(z) + e_m), e_m+ = what was not sent; h = 0.
 
     Stalls where some F_m(z*) is not 0, as QSGDA does.
@@ -98,7 +88,7 @@ class EFSGDA(_NoTheorem):
         self.z = self.z - self.up.mean(self.gamma * self.fleet.F(self.z, draw), k, draw)
 
 
-class DianaSGDA(_NoTheorem):
+class DianaSGDA(Learning, NoTheorem, SGDA):
     """DIANA-SGDA: SGDA whose workers send Q_m(F_m(z) - h_m) and learn h_m (Mishchenko et al. 2019).
 
     Converges to z* at a small step where F is strongly monotone; the theorems that are known need cocoercivity for a
@@ -106,16 +96,6 @@ class DianaSGDA(_NoTheorem):
     """
 
     name = "diana_sgda"
-    accepts = "unbiased"
-    memory = Shift
 
     def default_compressor(self):
         return QSGD(4)
-
-    def open_channels(self, channel):
-        super().open_channels(channel)
-        self.first = channel(Identity(), Plain(), "refresh", precise=True)
-
-    def start(self):
-        self.z = self.z0
-        self.up.begin(self.fleet.F(self.z), self.first)

@@ -4,12 +4,12 @@ import numpy as np
 
 from mpimasha.compressors.absmax import AbsMax
 from mpimasha.compressors.base import Compressor
-from mpimasha.compressors.identity import Identity
 from mpimasha.draw import check_share, share
 from mpimasha.kernels.updates import squared_distance
-from mpimasha.memory import Plain, Shift
+from mpimasha.memory import Shift
 from mpimasha.methods.adaptive import Adaptive
 from mpimasha.methods.base import check_accepted
+from mpimasha.methods.traits import Learning
 from mpimasha.state import Shared, buffers
 from mpimasha.stepsizes import needed, noise
 
@@ -20,7 +20,7 @@ _CAP = 8.0              # of the adaptive step size, in safe ones
 _RATIO = 0.45           # of |x - x'| to |e - e'|; from 1/sqrt 3 on runs diverge
 
 
-class DianaOG(Adaptive):
+class DianaOG(Learning, Adaptive):
     """DIANA-OG (ours): Popov's step, and messages Q_m(F_m(x) - h_m) around memories h_m that learn F_m(z*).
 
     One operator and one message a round, no refresh, any prox, any heterogeneity.  The theorem is in docs/theory.rst.
@@ -39,8 +39,7 @@ class DianaOG(Adaptive):
     """
 
     name = "diana_og"
-    accepts, standing, rules = "unbiased", "proved", ("adaptive", "safe", "theory")
-    memory = Shift
+    standing, rules = "proved", ("adaptive", "safe", "theory")
     theorem = ("DIANA-OG: gamma = (11 L^2 + 139 (1 + 7.5 w) B L_rms^2/a^2 + c w L^2/a_s^2)^(-1/2), factor "
                "1 - min(gamma mu, 1/8, a/4, a_s/4)")
     z, x, x_prev, e, e_prev = Shared(), Shared(), Shared(), Shared(), Shared()
@@ -84,7 +83,7 @@ class DianaOG(Adaptive):
         typical = not self.from_theory
         down = None if self.down_compressor is None else (self.down_compressor, Shift(typical))
         self.up = channel(self.compressor, Shift(typical), "uplink", down, senders=self.senders)
-        self.first = channel(Identity(), Plain(), "refresh", precise=True)
+        self.open_first(channel)
 
     # -- step sizes ------------------------------------------------------------------------
 
@@ -129,7 +128,7 @@ class DianaOG(Adaptive):
 
     def start(self):
         self.z = self.x = self.z0
-        self.e = self.up.begin(self.fleet.F(self.z), self.first)          # h_m = F_m(z^0), e = H = mean h_m
+        self.e = self.learn()                                             # h_m = F_m(z^0), e = H = mean h_m
         self.start_step(self.e)
 
     def step(self, k):

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.qsgd import QSGD
 from mpimasha.compressors.topk import TopK
-from mpimasha.memory import ErrorFeedback, Plain, Shift
+from mpimasha.memory import ErrorFeedback
 from mpimasha.methods.base import Method
+from mpimasha.methods.traits import Learning, NoTheorem
 from mpimasha.state import Shared
 from mpimasha.stepsizes import needed
 
@@ -41,19 +41,7 @@ class Extragradient(Method):
         self.z = prox(self.z - gamma * Fhalf, gamma)              # z^{k+1}
 
 
-class _Compressed(Extragradient):
-    """Of no theorem."""
-
-    theorem, standing = None, "observed"
-
-    def theory_gamma(self, constants):
-        return Method.theory_gamma(self, constants)
-
-    def theory_factor(self, constants):
-        return None
-
-
-class CEG(_Compressed):
+class CEG(NoTheorem, Extragradient):
     """CEG: EG whose workers send Q_m(F_m(z)) and Q_m(F_m(z^{k+1/2})).
 
     Stalls where some F_m(z*) is not 0, for what is compressed does not vanish.
@@ -66,7 +54,7 @@ class CEG(_Compressed):
         return QSGD(4)
 
 
-class CEGFeedback(_Compressed):
+class CEGFeedback(NoTheorem, Extragradient):
     """CEG with error feedback: both exchanges send C_m(gamma F_m + e_m), each with a memory of its own; h = 0.
 
     Stalls where some F_m(z*) is not 0, as CEG does.
@@ -94,7 +82,7 @@ class CEGFeedback(_Compressed):
         self.z = self.z - self.up.mean(gamma * F(self.zhalf), 2 * k + 1)         # z^{k+1}
 
 
-class DianaEG(_Compressed):
+class DianaEG(Learning, NoTheorem, Extragradient):
     """DIANA-EG: EG whose workers send Q_m(F_m - h_m) at both points and learn h_m (as in Mishchenko et al. 2019).
 
     What is compressed vanishes at the solution, so it converges linearly at a small step, with two messages a round
@@ -102,16 +90,6 @@ class DianaEG(_Compressed):
     """
 
     name = "diana_eg"
-    accepts = "unbiased"
-    memory = Shift
 
     def default_compressor(self):
         return QSGD(4)
-
-    def open_channels(self, channel):
-        super().open_channels(channel)
-        self.first = channel(Identity(), Plain(), "refresh", precise=True)
-
-    def start(self):
-        self.z = self.z0
-        self.up.begin(self.fleet.F(self.z), self.first)                           # h_m = F_m(z^0)

@@ -3,17 +3,16 @@
 import numpy as np
 
 from mpimasha.compressors.base import Compressor
-from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.randk import RandK
 from mpimasha.draw import check_share
 from mpimasha.errors import UserError
-from mpimasha.memory import Plain, Shift
 from mpimasha.methods.base import Method
+from mpimasha.methods.traits import Learning
 from mpimasha.state import Shared, buffers
 from mpimasha.stepsizes import check_tau, needed, noise
 
 
-class MashaDiana(Method):
+class MashaDiana(Learning, Method):
     """MASHA-DIANA (ours): DIANA-OG around zbar = tau z + (1 - tau) w with w an average of the z.
 
     Made for sparse compressors with a large q, whose noise the anchor damps.  No refresh and no coin.  The theorem, in
@@ -33,8 +32,7 @@ class MashaDiana(Method):
     """
 
     name = "masha_diana"
-    accepts, standing, rules = "unbiased", "proved", ("theory", "safe")
-    memory = Shift
+    standing, rules = "proved", ("theory", "safe")
     theorem = ("MASHA-DIANA: gamma = sqrt(tau/4)/sqrt(4 L^2 + 52 B L_rms^2/a^2), factor "
                "1 - min(gamma mu/2, tau/4, (1 - tau)/2, a/4)")
     z, w, x, e = Shared(), Shared(), Shared(), Shared()
@@ -50,10 +48,6 @@ class MashaDiana(Method):
 
     def default_compressor(self):
         return RandK(0.05)
-
-    def open_channels(self, channel):
-        super().open_channels(channel)
-        self.first = channel(Identity(), Plain(), "refresh", precise=True)
 
     # -- theory --------------------------------------------------------------------------
 
@@ -94,7 +88,7 @@ class MashaDiana(Method):
 
     def start(self):
         self.z = self.w = self.x = self.z0
-        self.e = self.up.begin(self.fleet.F(self.z), self.first)          # h_m = F_m(z^0), e = H = mean h_m
+        self.e = self.learn()                                             # h_m = F_m(z^0), e = H = mean h_m
 
     def step(self, k):
         gamma, tau, prox, draw = self.gamma, self.tau, self.prox, self.draw(k)
