@@ -133,6 +133,33 @@ def test_few_workers_forwarding_sparse_messages_pay_for_those_only():
     assert rows[1]["downlink_bits"] - rows[0]["downlink_bits"] in (2 * 3 * 32, 2 * 3 * 32 + 32 * N)
 
 
+IN_PART = {  # method: its bits of a round up, and down, without refreshes
+    "three of seven": (mm.PPMasha1(mm.RandK(3), gamma=0.05, tau=0.999, participation=3),
+                       lambda v: 3 / M * 3 * v, lambda v: 3 * 3 * v),
+    "permk of three": (mm.DianaOG(mm.PermK(), gamma=0.05, participation=3), lambda v: N / M * v, lambda v: N * v),
+    "announcements of one": (mm.ThreePillars(mm.RandK(3), gamma=0.05, tau=0.999),
+                             lambda v: 2 / M * N * v + 3 * v, lambda v: 2 * N * v + min(M * 3, N) * v),
+    "both ways": (mm.DianaOG(mm.AbsMax(1), gamma=0.05, down=mm.AbsMax(2)), lambda v: v + 64, lambda v: v + 64),
+}
+
+
+@pytest.mark.parametrize("wire", V)
+@pytest.mark.parametrize("case", IN_PART)
+def test_who_does_not_send_is_not_billed(case, wire):
+    method, up, down = IN_PART[case]
+    rows = mm.solve(problem(), method, wire=wire, every=1, stop=mm.Stop(rounds=8, relative_error=0)).rows
+    assert rows[-1]["uplink_bits"] - rows[0]["uplink_bits"] == pytest.approx(8 * up(V[wire]))
+    assert rows[-1]["downlink_bits"] - rows[0]["downlink_bits"] == pytest.approx(8 * down(V[wire]))
+
+
+def test_operator_calls_are_the_mean_over_the_workers_and_batches_count_in_part():
+    finite = mm.Bilinear(dim=4, workers=M, samples=5)
+    method = mm.VRMasha1(mm.RandK(3), gamma=0.05, tau=0.999, batch=2, participation=3)
+    rows = mm.solve(finite, method, every=1, stop=mm.Stop(rounds=8, relative_error=0)).rows
+    assert rows[0]["operator_calls"] == 1
+    assert rows[-1]["operator_calls"] - 1 == pytest.approx(8 * 3 / M * 2 * 2 / 5)  # at two points
+
+
 # -- wire bytes ----------------------------------------------------------------------------------
 
 
@@ -179,7 +206,9 @@ class Counting:
 WIRED = {**{name: (method, "auto") for name, (method, *_) in [*MESSAGES.items(), *DOWN.items()]},
          "eg": (mm.Extragradient(), "auto"), "og": (mm.Optimistic(), "auto"), "og-star": (mm.Optimistic(), "star"),
          "og-allreduce": (mm.Optimistic(), "allreduce"), "masha1-star": (DOWN["masha1-qsgd-down"][0], "star"),
-         "masha1-allreduce": (DOWN["masha1-shared-mask"][0], "allreduce")}
+         "masha1-allreduce": (DOWN["masha1-shared-mask"][0], "allreduce"),
+         **{name: (method, "auto") for name, (method, *_) in IN_PART.items()},
+         "three of seven by star": (IN_PART["three of seven"][0], "star")}
 
 
 def stepped(method, transport, wire, comm):
