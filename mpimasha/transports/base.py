@@ -86,11 +86,13 @@ class Packed(Transport):
 
     def pack(self, blocks):
         """Buffers for what this rank's workers send, and for what the workers of all `blocks` do."""
-        fields, mine, most = self.compressor.fields(), self.comm.rank, self.compressor.workers
-        self._outgoing = Post(fields, min(len(self.blocks[mine]), most))
+        fields, most = self.compressor.fields(), self.compressor.workers
+        numbers = [min(len(b), most) for b in self.blocks]
+        self.comm.check_size(sum(numbers) * message_bytes(fields), f"the messages of {self.workers} workers have")
         self._inbox = Inbox(fields, [min(len(b), most) for b in blocks], self.comm)
+        self._outgoing = Post(fields, numbers[self.comm.rank])
         self._starts = [b.start for b in self.blocks] + [self.workers]
-        self._announce([min(len(b), most) for b in self.blocks])
+        self._announce(numbers)
 
     def expected(self):
         """Bytes of the messages of this rank's workers, and of all, in one exchange; the mean over who takes part."""
