@@ -1,0 +1,1 @@
+"""Measurements of parts of the package against what others would use for them."""

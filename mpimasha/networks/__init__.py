@@ -1,0 +1,1 @@
+"""Classifiers without a framework."""
