@@ -10,6 +10,8 @@ from mpimasha.draw import Lots
 from mpimasha.errors import UserError
 from mpimasha.ledger import Ledger
 from mpimasha.linear import Linear
+from mpimasha.parts import Parts
+from mpimasha.proximal import Parted
 from mpimasha.randomness import COMMON, Stream
 
 
@@ -27,14 +29,21 @@ class Fleet:
     def __init__(self, problem, comm, seed, ledger):
         if comm.size > problem.workers:
             raise UserError(f"{comm.size} ranks for workers = {problem.workers}: use at most as many ranks as workers")
+        self.seed = seed
         self.workers, self.n, self.dtype = problem.workers, problem.n, problem.dtype
         self.owned = block(comm.rank, comm.size, problem.workers)
         self.operators = [problem.operator(m) for m in self.owned]
+        self.parts = Parts(problem.n, [problem.local_size(m) for m in self.owned])
+        self.prox = problem.prox
+        if self.parts:
+            self.prox = Parted(self.parts, problem.prox, [problem.local_prox(m) for m in self.owned],
+                               problem.local_step)
         self.ledger = ledger
         self._problem, self.batches = problem, None
         self.lots = Lots(seed, problem.workers, self.owned)
         self._coin = Stream(seed, "coin")
-        self._scratch = list(np.zeros((4, problem.n), problem.dtype))  # one for each term a formula may have
+        room = self.parts.n + self.parts.largest
+        self._scratch = list(np.zeros((4, room), problem.dtype))  # one for each term a formula may have
 
     def F(self, z, draw=None):
         """The operators of this rank's workers at `z`, one vector a worker, computed when read.
@@ -62,6 +71,10 @@ class Fleet:
         solo.workers = min(workers, self.workers)
         solo.owned = range(solo.workers)
         solo.operators = self.operators[:1] * solo.workers
+        first = self.parts.local[0]
+        solo.parts = Parts(self.n, [first.stop - first.start] * solo.workers)
+        if solo.parts:
+            solo.prox = Parted(solo.parts, self.prox.shared, self.prox.local[:1] * solo.workers, self.prox.step)
         solo.batches = self.batches and self.batches[:1] * solo.workers
         solo.lots = Lots(0, solo.workers, solo.owned)
         solo.lots.of_components(self.lots.components[:1] * solo.workers)
@@ -89,13 +102,27 @@ class Evaluation:
     def row(self, i, term=0):
         fleet, scratch, part = self.fleet, self.fleet._scratch[term], 1.0
         z = self.z if isinstance(self.z, np.ndarray) else self.z.row(i)
+        arguments = (z, scratch) if not fleet.parts else self._parted(z, scratch, i)
         started = perf_counter()
         if self.draw is None:
-            fleet.operators[i](z, scratch)
+            fleet.operators[i](*arguments)
         else:
             chosen = self.draw.components(i)
-            fleet.batches[i](z, scratch, chosen)
+            fleet.batches[i](*arguments, chosen)
             part = len(chosen) / fleet.lots.components[i]
         fleet.ledger.spend("compute", started)
         fleet.ledger.operator(fleet.owned[i], part)
         return scratch
+
+    def _parted(self, z, scratch, i):
+        """z, out and the local parts of both, of this rank's i-th worker."""
+        parts = self.fleet.parts
+        return z[parts.shared], scratch[parts.shared], z[parts.local[i]], self._local(scratch, i)
+
+    def _local(self, scratch, i):
+        parts = self.fleet.parts
+        return scratch[parts.n:parts.n + parts.local[i].stop - parts.local[i].start]
+
+    def local(self, i, term=0):
+        """The local part of the row that was computed last in this place."""
+        return self._local(self.fleet._scratch[term], i)

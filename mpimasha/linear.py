@@ -42,7 +42,7 @@ class Linear:
         return Linear(self.terms + other.terms)
 
     def __sub__(self, other):
-        return self + (-1.0) * other
+        return self + (-1.0) * other if isinstance(other, Linear) else NotImplemented
 
     def __rmul__(self, scale):
         return Linear(tuple((scale * c, v) for c, v in self.terms))
@@ -54,6 +54,16 @@ class Linear:
         """The same combination for this rank's i-th worker; a vector that all share stands for itself."""
         return Linear(tuple((c, v if isinstance(v, np.ndarray) else v.row(i, term))
                             for term, (c, v) in enumerate(self.terms)))
+
+    def local(self, i, parts):
+        """The local part of `row`, to be asked for after it; None for vectors without one."""
+        terms = tuple((c, v[parts.local[i]] if isinstance(v, np.ndarray) else v.local(i, term))
+                      for term, (c, v) in enumerate(self.terms))
+        return None if any(v is None for _, v in terms) else Linear(terms)
+
+    def part(self, part):
+        """The same combination of a slice of each vector."""
+        return Linear(tuple((c, v[part]) for c, v in self.terms))
 
     def write(self, out):
         """Evaluate into `out`, in one pass; `out` may be one of the terms or of another dtype."""

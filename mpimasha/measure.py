@@ -11,6 +11,9 @@ from mpimasha.linear import Linear
 
 def check_targets(problem, targets, solvable):
     """Refuse a target that this problem has no measure for; `solvable`: z* is or will be known."""
+    if problem.scored and targets:
+        raise UserError(f"stop.{targets[0]} has no meaning for {problem.name}, whose solution is not known: use "
+                        f"stop.rounds or stop.seconds")
     if "relative_error" in targets and not solvable:
         raise UserError(f"stop.relative_error needs the solution of {problem.name}, which is not known with these "
                         f"settings: set stop.relative_error = 0 and use stop.residual or stop.rounds")
@@ -46,14 +49,15 @@ class Measure:
     def __init__(self, run, reference):
         self.run, self.reference = run, reference
         problem = run.problem
-        z0 = problem.start()
+        z0 = problem.start_of(run.seed)
         self._z0 = z0
         self._size = 1.0 + float(z0 @ z0)
         self._error0 = squared_distance(z0, reference) if reference is not None else None
         gamma = run.method.gamma
         self._L = run.constants.known("L") or (1 / gamma if gamma else 1.0)
         self._residual0 = None
-        self._residual0 = self._residual(z0)
+        if not problem.scored and not run.fleet.parts:
+            self._residual0 = self._residual(z0)
 
     def __call__(self, targets, full, seconds):
         """A row after run.k rounds; without `full`, only what `targets` need."""
@@ -70,7 +74,10 @@ class Measure:
                "distance": squared_distance(z, self._z0) / self._size}
         if full:
             row["operator_calls"] = self._operator_calls()
-        if full or "residual" in targets:
+        if run.problem.scored:
+            if full:
+                row |= run.problem.scores(z, run.comm)
+        elif (full or "residual" in targets) and not run.fleet.parts:
             row["residual"] = self._residual(z)
         if (full or "gap" in targets) and run.comm.rank == 0:
             finite = np.isfinite(row["distance"])

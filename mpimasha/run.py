@@ -112,8 +112,10 @@ class Run:
         understudy.bind(self.problem, solo, self._channels(solo, Communicator(), transport))
         understudy.set_parameters(self.constants)
         understudy.start()
-        for k in range(2):
-            understudy.step(k)
+        with np.errstate(all="ignore"):
+            for k in range(2):
+                self.problem.at_round(k)
+                understudy.step(k)
 
     @property
     def wire_bytes(self):
@@ -130,10 +132,12 @@ class Run:
             return self._exact.mean(x, 0).terms[0][1]
 
     def start(self):
+        self.problem.at_round(0)
         self.method.start()
 
     def step(self):
         """One round."""
+        self.problem.at_round(self.k)
         self.method.step(self.k)
         self.k += 1
         if self.average is not None:                              # (1/k) sum of the z^{j+1/2}
@@ -184,7 +188,8 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     run.stop = stop = stop.resolved(problem, solvable)
     run.comm.together(lambda: check_targets(problem, stop.targets, solvable))
     measure = Measure(run, reference)
-    return _loop(run, measure, stop, observers, every)
+    with np.errstate(all="ignore"):  # a diverging run is the solver's to report
+        return _loop(run, measure, stop, observers, every)
 
 
 def _loop(run, measure, stop, observers, every):
@@ -242,14 +247,15 @@ def _finish(run, status, rows, seconds):
         "problem": run.problem.name, "method": method.name, "compressor": method.compressors,
         "workers": run.fleet.workers, "ranks": run.comm.size, "rounds": run.k, "converged": status == CONVERGED,
         **{name: last[name] for name in ("relative_error", "residual", "gap", "gap_average")},
+        **{name: last[name] for name in ("accuracy", "robust_accuracy") if name in last},
         "uplink_bits_per_worker": ledger.uplink_bits, "downlink_bits_per_worker": ledger.downlink_bits,
         "wire_bytes_per_rank": int(worst[0]), "operator_calls": last["operator_calls"], "seconds": worst[1],
         **{f"seconds_{name}": value for name, value in zip(ledger.seconds, worst[2:])},
         **method.parameters, "gamma_L": L and method.gamma * L, "seed": run.seed, "out": None,
     }
     summary = run.comm.gather_objects(summary)[0]  # only rank 0 knows z*
-    return Result(status, rows if run.comm.rank == 0 else [], method.iterate, state.buffers(method).get("w"),
-                  run.average, summary)
+    w = method.point("w") if "w" in state.buffers(method) else None
+    return Result(status, rows if run.comm.rank == 0 else [], method.iterate, w, run.average, summary)
 
 
 def check_seed(seed):

@@ -13,16 +13,20 @@ from mpimasha.linear import Linear
 
 
 class Rows:
-    """One vector a worker: the rows of an (m_local, n) array."""
+    """One vector a worker: the rows of an (m_local, n) array, and the local parts if they have some."""
 
-    __slots__ = ("array", "_rows")
+    __slots__ = ("array", "parts", "_rows", "_local")
 
-    def __init__(self, array):
-        self.array = array
+    def __init__(self, array, parts=None, local=None):
+        self.array, self.parts = array, parts
         self._rows = list(array)  # the views are made once, not in every round
+        self._local = parts and [local[p.start - parts.n:p.stop - parts.n] for p in parts.local]
 
     def row(self, i, term=0):
         return self._rows[i]
+
+    def local(self, i, term=0):
+        return self._local and self._local[i]
 
 
 class _State:
@@ -48,18 +52,19 @@ class _State:
 
 
 class Shared(_State):
-    """A vector of shape (n,) that is the same, bit for bit, on every rank."""
+    """A vector of shape (n,) that is the same, bit for bit, on every rank; the workers' local parts follow."""
 
-    def buffer(self, workers, n, dtype):
-        return np.zeros(n, self.dtype or dtype)
+    def buffers(self, workers, n, dtype, parts):
+        return {self.name: np.zeros(parts.size if parts else n, self.dtype or dtype)}
 
-    def vector(self, buffer):
-        return buffer
+    def vector(self, buffers, parts):
+        return buffers[self.name]
 
     def __set__(self, instance, value):
         buffer = instance.__dict__["_buffers"][self.name]
         if isinstance(value, np.ndarray):
-            buffer[:] = value
+            buffer[:len(value)] = value  # a point of the shared space: local parts are 0
+            buffer[len(value):] = 0
         else:
             value.write(buffer)
 
@@ -67,8 +72,8 @@ class Shared(_State):
 class Scalar(Shared):
     """A number that is the same on every rank, such as a step size that adapts; it reads as a float."""
 
-    def buffer(self, workers, n, dtype):
-        return np.zeros(1)
+    def buffers(self, workers, n, dtype, parts):
+        return {self.name: np.zeros(1)}
 
     def __get__(self, instance, owner=None):
         return self if instance is None else float(self.of(instance, "_buffers")[0])
@@ -78,18 +83,28 @@ class Scalar(Shared):
 
 
 class PerWorker(_State):
-    """An array of shape (m_local, n): one row for each worker this rank owns."""
+    """An array of shape (m_local, n): one row for each worker this rank owns, and their local parts in another."""
 
-    def buffer(self, workers, n, dtype):
-        return np.zeros((workers, n), self.dtype or dtype)
+    def buffers(self, workers, n, dtype, parts):
+        dtype = self.dtype or dtype
+        found = {self.name: np.zeros((workers, n), dtype)}
+        return found | {self._locals: np.zeros(parts.size - n, dtype)} if parts else found
 
-    def vector(self, buffer):
-        return Rows(buffer)
+    def vector(self, buffers, parts):
+        return Rows(buffers[self.name], parts or None, buffers.get(self._locals))
+
+    @property
+    def _locals(self):
+        return f"{self.name}.local"
 
     def __set__(self, instance, value):
         (_, rows), = instance.__dict__["_linear"][self.name].terms
         for i in range(len(rows.array)):
-            value.row(i).write(rows.row(i))
+            row = value.row(i)
+            if rows.parts:
+                value.local(i, rows.parts).write(rows.local(i))
+                row = row.part(rows.parts.shared)
+            row.write(rows.row(i))
 
 
 def declared(cls):
@@ -97,12 +112,16 @@ def declared(cls):
     return {k: v for base in reversed(cls.__mro__) for k, v in vars(base).items() if isinstance(v, _State)}
 
 
-def allocate(instance, workers, n, dtype):
-    """Give every declared state of `instance` a buffer of zeros (m_local = `workers`)."""
-    declarations = declared(type(instance))
-    buffers = {k: s.buffer(workers, n, dtype) for k, s in declarations.items()}
+def allocate(instance, workers, n, dtype, parts=None, unused=()):
+    """Give every declared state of `instance` but the `unused` a buffer of zeros.
+
+    m_local = `workers`; with local `parts`, if there are any.
+    """
+    declarations, buffers = {k: s for k, s in declared(type(instance)).items() if k not in unused}, {}
+    for declaration in declarations.values():
+        buffers |= declaration.buffers(workers, n, dtype, parts)
     instance.__dict__["_buffers"] = buffers
-    instance.__dict__["_linear"] = {k: Linear.of(s.vector(buffers[k])) for k, s in declarations.items()}
+    instance.__dict__["_linear"] = {k: Linear.of(s.vector(buffers, parts)) for k, s in declarations.items()}
 
 
 def buffers(instance):

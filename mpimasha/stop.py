@@ -55,6 +55,8 @@ class Stop:
         """With the default target for `problem`; `solvable`: z* is or will be known."""
         if self.relative_error is not None:
             return self
+        if problem.scored:
+            return replace(self, relative_error=0.0)
         if solvable:
             return replace(self, relative_error=1e-8)
         if self.residual or self.gap:

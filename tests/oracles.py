@@ -131,16 +131,17 @@ def diana(F, z, gamma, rounds, compress, rate, tau=1.0, prox=no_prox, serve=None
 
 
 def masha(F, z, gamma, rounds, tau, estimate, coin, reference="new", prox=no_prox, down=None, refresh=None,
-          wire=np.float64, drawn=None, follow=None):
+          wire=np.float64, drawn=None, follow=None, back=None):
     """(z, w) of MASHA1 with the memories `plain` of workers and server, of MASHA2 with `feedback`.
 
     What a dense exchange sends and returns has the type `wire`.  h_m is what crossed of F_m(w), or with `refresh` what
-    the compressed changes add up to.
+    the compressed changes add up to.  With `back`, how the server sends the changes of their mean, H lags behind it.
     """
     drawn, w, sent = drawn or everyone(F), z, crossing(wire)
     h = [sent(F_m(w)) for F_m in F]
+    arrived = mean(h)
     for k in range(rounds):
-        H = mean(h) if refresh else sent(mean(h))
+        H = arrived if back else mean(h) if refresh else sent(mean(h))
         zbar = tau * z + (1 - tau) * w
         zhalf = prox(zbar - gamma * H, gamma)
         g = estimate(k, {m: F_m(zhalf) - F_m(w) + (F[m](w) - h[m]) for m, F_m in drawn(k).items()})
@@ -151,6 +152,7 @@ def masha(F, z, gamma, rounds, tau, estimate, coin, reference="new", prox=no_pro
             w = z if reference == "new" else z_prev
             h = [h_m + refresh(m, k + 1, F_m(w) - h_m) if refresh else sent(F_m(w))
                  for m, (F_m, h_m) in enumerate(zip(F, h))]
+            arrived = arrived + back(k + 1, mean(h) - arrived) if back else arrived
     return z, w
 
 

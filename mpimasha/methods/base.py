@@ -1,7 +1,9 @@
 """What a method is: the step, and the theory attached to it."""
 
+import copy
 import functools
 import inspect
+from dataclasses import replace
 
 from mpimasha import state
 from mpimasha.compressors.base import Compressor
@@ -9,6 +11,8 @@ from mpimasha.compressors.identity import Identity
 from mpimasha.draw import share
 from mpimasha.errors import UserError
 from mpimasha.memory import Plain
+from mpimasha.metric import METRICS
+from mpimasha.practice import Practice
 from mpimasha.stepsizes import check_gamma, resolve_gamma
 
 
@@ -33,7 +37,9 @@ class Method:
         Of the class: whether its step size has a theorem here, follows a source that was not at hand in full, or has
         only been seen to work.
     takes_prox : bool
-        Of the class: whether h need not be 0.
+        Of the class: whether h need not be 0 on what is communicated.
+    trains : tuple of str
+        Of the class: which options of `Practice` its step has; with some, workers may have variables of their own.
     rules : tuple of str
         Of the class: what gamma may be called; "theory" takes `theory_gamma`, and so on.
     up : Channel
@@ -48,15 +54,30 @@ class Method:
     memory = Plain
     accepts, standing = "any", "observed"
     rules = ("theory",)
-    down_compressor = refresh_compressor = None
+    down_compressor = refresh_compressor = refresh_down_compressor = None
     participation = batch = 0
     takes_prox = True
+    trains, metrics = (), ("none", "rms")
+    practice = Practice()
     theorem = None  # the statement that gamma = "theory" rests on, one line
 
     def __init__(self, up: Compressor | None = None, gamma: float | str = "theory"):
         self.compressor = up if up is not None else self.default_compressor()
         self.accept(self.compressor)
         self._gamma = check_gamma(gamma, self.rules)
+
+    def practised(self, **options):
+        """The same method with options of `Practice`, as in ``Masha1(gamma=0.1).practised(warmup=50, decay=1000)``."""
+        for option in options:
+            if option not in self.trains:
+                raise UserError(f"method.{option} does not go with {self.name}"
+                                + (f": it takes {', '.join(self.trains)}" if self.trains else ", which has no such "
+                                   "option: use masha1, masha2, sgda, ef_sgda, eg or diana_og"))
+        method = copy.copy(self)
+        method.practice = replace(self.practice, **options)
+        if method.practice.metric == "adam" and "adam" not in self.metrics:
+            raise UserError(f"method.metric = 'adam' does not go with {self.name}: use 'rms', or sgda or ef_sgda")
+        return method
 
     # -- theory ------------------------------------------------------------------------
 
@@ -85,6 +106,9 @@ class Method:
         if not self.takes_prox and not problem.prox.is_zero:
             raise UserError(f"method.name = {self.name!r} cannot take the prox that {problem.name} has on communicated "
                             f"coordinates: use masha1 or diana_og (or set problem.radius = 0 where there is one)")
+        if not self.trains and any(problem.local_size(m) for m in range(problem.workers)):
+            raise UserError(f"method.name = {self.name!r} cannot take variables that belong to one worker, as those of "
+                            f"{problem.name} with these settings: use masha1, masha2, sgda, ef_sgda, eg or diana_og")
         if self.participation > problem.workers:
             raise UserError(f"method.participation = {self.participation} exceeds the {problem.workers} workers: use a "
                             f"fraction below 1 or at most as many")
@@ -107,14 +131,21 @@ class Method:
             ``channel(compressor, memory, purpose, down=None, precise=False, senders=None)`` opens a `Channel`.
         """
         self.check_problem(problem)
-        self.fleet, self.prox, self.z0 = fleet, problem.prox, problem.start()
+        self.fleet, self.prox, self.z0 = fleet, fleet.prox, problem.start_of(fleet.seed)
         if self.batch:
             fleet.sample()
-        state.allocate(self, len(fleet.owned), fleet.n, fleet.dtype)
+        state.allocate(self, len(fleet.owned), fleet.n, fleet.dtype, fleet.parts, self.unused)
+        self.metric = METRICS[self.practice.metric]().bind(fleet.parts, fleet.dtype, self.practice.damping,
+                                                      problem.local_step)
         self.open_channels(channel)
 
     def open_channels(self, channel):
         self.up = channel(self.compressor, self.memory(), "uplink", senders=self.senders)
+
+    @property
+    def unused(self):
+        """Names of declared states that these options do without."""
+        return ()
 
     @property
     def senders(self):
@@ -129,6 +160,10 @@ class Method:
         """Fix the step size; collective where constants must be estimated."""
         rules = {rule: functools.partial(getattr(self, f"{rule}_gamma"), constants) for rule in self.rules}
         self.gamma = resolve_gamma(self._gamma, constants, rules)
+
+    def step_size(self, k):
+        """gamma in round k."""
+        return self.metric.at(self.gamma * self.practice.schedule(k))
 
     def start(self):
         """The state before round 1, with the exchanges this costs."""
@@ -152,23 +187,27 @@ class Method:
 
     @property
     def iterate(self):
-        """z^k, the array itself."""
-        return state.buffers(self)["z"]
+        """z^k without local parts, shape (n,), the array itself."""
+        return self.point("z")
+
+    def point(self, name):
+        """The shared part of a state, (n,), the array itself: the same on every rank."""
+        return state.buffers(self)[name][:self.fleet.n]
 
     @property
     def probe(self):
         """The points F was evaluated at, whose average converges when mu = 0: z^{k+1/2} where there is one."""
-        buffers = state.buffers(self)
-        return buffers.get("zhalf", buffers["z"])
+        return self.point("zhalf" if "zhalf" in state.buffers(self) else "z")
 
     @property
     def roles(self):
-        """{"up": Compressor, "down", "refresh": Compressor or None}."""
-        return {"up": self.compressor, "down": self.down_compressor, "refresh": self.refresh_compressor}
+        """{"up": Compressor, "down", "refresh", "refresh_down": Compressor or None}."""
+        return {"up": self.compressor, "down": self.down_compressor, "refresh": self.refresh_compressor,
+                "refresh_down": self.refresh_down_compressor}
 
     @property
     def compressors(self):
-        """What compresses, as the user writes it: uplink / downlink / refresh, the last two where there are any."""
+        """What compresses, as the user writes it: uplink / downlink / refresh / its downlink, up to the last set."""
         parts = list(self.roles.values())
         while parts[-1] is None:
             parts.pop()

@@ -6,7 +6,7 @@ from mpimasha.compressors.topk import TopK
 from mpimasha.draw import check_share
 from mpimasha.errors import UserError
 from mpimasha.memory import ErrorFeedback
-from mpimasha.methods.base import Method
+from mpimasha.methods.base import Method, check_accepted
 from mpimasha.methods.traits import Learning, NoTheorem
 from mpimasha.state import Shared
 from mpimasha.stepsizes import needed
@@ -24,18 +24,28 @@ class SGDA(Method):
     gamma : float or str
     batch, participation : float
         Part of a worker's samples, and of the workers, in a round: below 1, or a count; 0 for all.
+    down : Compressor, optional
+        The server's, of the same kind and with the same memory as the workers'; default none.
     """
 
     name = "sgda"
     accepts, standing = "identity", "proved"
     theorem = "SGDA, whole operators: gamma = mu/L^2, factor 1 - mu^2/L^2"
+    trains, metrics = ("metric", "damping", "warmup", "decay"), ("none", "rms", "adam")
     z = Shared()
 
     def __init__(self, up: Compressor | None = None, gamma: float | str = "theory", batch: float = 0,
-                 participation: float = 0):
+                 participation: float = 0, down: Compressor | None = None):
         super().__init__(up, gamma)
         self.batch = check_share("method.batch", batch)
         self.participation = check_share("method.participation", participation)
+        self.down_compressor = None if down is None or down.name == "identity" else down
+        if self.down_compressor is not None:
+            check_accepted(self, "down", down)
+
+    def open_channels(self, channel):
+        down = None if self.down_compressor is None else (self.down_compressor, self.memory())
+        self.up = channel(self.compressor, self.memory(), "uplink", down, senders=self.senders)
 
     def theory_gamma(self, constants):
         mu = constants.known("mu")
@@ -51,9 +61,10 @@ class SGDA(Method):
         return factor if factor < 1 else None
 
     def step(self, k):
-        gamma, draw = self.gamma, self.draw(k)
+        gamma, D, draw = self.step_size(k), self.metric, self.draw(k)
         g = self.up.mean(self.fleet.F(self.z, draw), k, draw)
-        self.z = self.prox(self.z - gamma * g, gamma)
+        D.learn(g)
+        self.z = self.prox(self.z - gamma * D(g), gamma)
 
 
 class QSGDA(NoTheorem, SGDA):
@@ -72,7 +83,7 @@ class QSGDA(NoTheorem, SGDA):
 class EFSGDA(NoTheorem, SGDA):
     """EF-SGDA: z+ = z - mean C_m(gamma F_m(z) + e_m), e_m+ = what was not sent; h = 0.
 
-    Stalls where some F_m(z*) is not 0, as QSGDA does.
+    With a metric, z+ = z - gamma D(mean C_m(F_m(z) + e_m)).  Stalls where some F_m(z*) is not 0, as QSGDA does.
     """
 
     name = "ef_sgda"
@@ -84,8 +95,11 @@ class EFSGDA(NoTheorem, SGDA):
         return TopK(0.05)
 
     def step(self, k):
-        draw = self.draw(k)
-        self.z = self.z - self.up.mean(self.gamma * self.fleet.F(self.z, draw), k, draw)
+        gamma, D, draw = self.step_size(k), self.metric, self.draw(k)
+        inside, outside = (1.0, gamma) if D.learns else (gamma, 1.0)
+        s = self.up.mean(inside * self.fleet.F(self.z, draw), k, draw)
+        D.learn(s)
+        self.z = self.prox(self.z - outside * D(s), gamma)
 
 
 class DianaSGDA(Learning, NoTheorem, SGDA):

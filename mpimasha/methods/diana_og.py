@@ -5,12 +5,13 @@ import numpy as np
 from mpimasha.compressors.absmax import AbsMax
 from mpimasha.compressors.base import Compressor
 from mpimasha.draw import check_share, share
+from mpimasha.errors import UserError
 from mpimasha.kernels.updates import squared_distance
 from mpimasha.memory import Shift
 from mpimasha.methods.adaptive import Adaptive
 from mpimasha.methods.base import check_accepted
 from mpimasha.methods.traits import Learning
-from mpimasha.state import Shared, buffers
+from mpimasha.state import Shared
 from mpimasha.stepsizes import needed, noise
 
 LEVELS = (1, 2, 3, 7, 15)  # S of absmax:S among which the default chooses
@@ -36,18 +37,24 @@ class DianaOG(Learning, Adaptive):
         The server's, unbiased, with a Shift memory.
     participation : float
         Part of the workers in a round: below 1, or a count; 0 for all.
+    batch : float
+        Samples of each worker that a round looks at, likewise.  Batches leave a floor, and gamma must be a number.
     """
 
     name = "diana_og"
     standing, rules = "proved", ("adaptive", "safe", "theory")
+    trains = ("extrapolation", "metric", "damping", "warmup", "decay")
     theorem = ("DIANA-OG: gamma = (11 L^2 + 139 (1 + 7.5 w) B L_rms^2/a^2 + c w L^2/a_s^2)^(-1/2), factor "
                "1 - min(gamma mu, 1/8, a/4, a_s/4)")
     z, x, x_prev, e, e_prev = Shared(), Shared(), Shared(), Shared(), Shared()
 
     def __init__(self, up: Compressor | None = None, gamma: float | str = "adaptive", down: Compressor | None = None,
-                 participation: float = 0):
+                 participation: float = 0, batch: float = 0):
         super().__init__(up, gamma)
         self.participation = check_share("method.participation", participation)
+        self.batch = check_share("method.batch", batch)
+        if self.batch and self.rule:
+            raise UserError(f"method.gamma = {self.rule!r} does not go with method.batch = {batch}: give a number")
         self.down_compressor = None if down is None or down.name == "identity" else down
         if self.down_compressor is not None:
             check_accepted(self, "down", down)
@@ -129,22 +136,24 @@ class DianaOG(Learning, Adaptive):
     def start(self):
         self.z = self.x = self.z0
         self.e = self.learn()                                             # h_m = F_m(z^0), e = H = mean h_m
+        self.metric.learn(self.e)
         self.start_step(self.e)
 
     def step(self, k):
-        gamma, prox, draw = self.gamma, self.prox, self.draw(k)
+        gamma, prox, D, draw = self.step_size(k), self.prox, self.metric, self.draw(k)
         if self.adapts:
             self.x_prev, self.e_prev = self.x, self.e
-        self.x = prox(self.z - gamma * self.e, gamma)
-        self.e = self.up.mean(self.fleet.F(self.x), k, draw)              # H + mean Q_m(F_m(x) - h_m)
-        self.z = prox(self.z - gamma * self.e, gamma)
+        self.x = prox(self.z - gamma * D(self.e, self.practice.extrapolation), gamma)
+        self.e = self.up.mean(self.fleet.F(self.x, draw), k, draw)        # H + mean Q_m(F_m(x) - h_m)
+        D.learn(self.e)
+        self.z = prox(self.z - gamma * D(self.e), gamma)
         if self.adapts:
-            x, x_prev, e, e_prev = (buffers(self)[name] for name in ("x", "x_prev", "e", "e_prev"))
+            x, x_prev, e, e_prev = map(self.point, ("x", "x_prev", "e", "e_prev"))
             self.follow(squared_distance(x, x_prev), squared_distance(e, e_prev), _RATIO, self.cap)
 
     @property
     def probe(self):
-        return buffers(self)["x"]
+        return self.point("x")
 
 
 def theorem_step(up, down, constants):
@@ -169,7 +178,8 @@ def safe_step(up, down, constants, discount=1.0):
     q = up.typical
     a, B = up.workers / constants.workers / q, discount * noise(up, constants.workers, q)
     w = 0.0 if down is None else down.typical - 1
-    square = 3 * constants.L**2 * (1 + 2 * w * (1 + w)**2) + 6 * (1 + w) * B * (constants.L_rms / a)**2
+    L, L_rms = needed(constants.L, "L"), needed(constants.L_rms, "L_m")
+    square = 3 * L**2 * (1 + 2 * w * (1 + w)**2) + 6 * (1 + w) * B * (L_rms / a)**2
     return _SAFE * square**-0.5
 
 

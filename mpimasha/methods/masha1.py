@@ -8,10 +8,10 @@ from mpimasha.compressors.randk import RandK
 from mpimasha.draw import check_share, share
 from mpimasha.errors import UserError
 from mpimasha.kernels.updates import squared_distance
-from mpimasha.memory import Contracted, Plain
+from mpimasha.memory import Contracted, ErrorFeedback, Plain
 from mpimasha.methods.adaptive import Adaptive
 from mpimasha.methods.base import check_accepted
-from mpimasha.state import PerWorker, Shared, buffers
+from mpimasha.state import PerWorker, Shared
 from mpimasha.stepsizes import (anchor_probability, batch_rms, check_tau, contraction, moments, needed, second_moment)
 
 _RATIO = 0.8  # of |x - w| sqrt(1 - tau) to |G - H| in the adaptive step; 0.4 to 1 worked
@@ -43,6 +43,9 @@ class Masha1(Adaptive):
     refresh : Compressor, optional
         Of the change of each worker's reference operator; default the identity, a dense
         exchange.  Contractive, or unbiased and then scaled by 1/q.
+    refresh_down : Compressor, optional
+        Of what the server sends in a compressed refresh, with error feedback; contractive, or unbiased as Q/q.
+        Default none: it sends a dense vector.  No step size is known.
     batch : float
         Samples of each worker that a round looks at, the same at both points: a part
         below 1 or a count; 0 for all.  Refreshes take all.  Reconstructed.
@@ -52,16 +55,18 @@ class Masha1(Adaptive):
 
     name = "masha1"
     accepts, standing, rules = "unbiased", "proved", ("theory", "adaptive")
+    trains = ("extrapolation", "metric", "damping", "warmup", "decay")
     theorem = "MASHA1: gamma = sqrt((1 - tau)/2)/C, factor 1 - min(gamma mu/2, (1 - tau)/4)"
     theorem_of_compressed_refresh = ("MASHA1 with compressed refresh: gamma = sqrt(p/(8 C^2 + 64 (A + B) r "
                                      "L_rms^2)), p = 1 - tau, factor 1 - min(gamma mu/2, p (1 - rho)/4)")
     down_memory = Plain
     z, z_k, zhalf, w, Fw, G = Shared(), Shared(), Shared(), Shared(), Shared(np.float64), Shared()
     Fw_m = PerWorker(np.float64)   # F_m(w), or the h_m that stands for it; with batches F_m(w) less what crossed of it
+    h_m = PerWorker(np.float64)    # with batches and a compressed refresh, what crossed
 
     def __init__(self, up: Compressor | None = None, gamma: float | str = "theory", tau: float | str = "theory",
                  reference: str = "new", down: Compressor | None = None, refresh: Compressor | None = None,
-                 batch: float = 0, participation: float = 0):
+                 batch: float = 0, participation: float = 0, refresh_down: Compressor | None = None):
         super().__init__(up, gamma)
         self._tau = check_tau(tau)
         if self.from_theory and tau != "theory" and tau < 1 / 3:
@@ -76,11 +81,12 @@ class Masha1(Adaptive):
         if self.down_compressor is not None:
             check_accepted(self, "down", down)
         self.refresh_compressor = None if refresh is None or refresh.name == "identity" else refresh
+        self.refresh_down_compressor = None if refresh_down is None or refresh_down.name == "identity" else refresh_down
+        if self.refresh_down_compressor is not None and self.refresh_compressor is None:
+            raise UserError(f"compressor.refresh_down = '{refresh_down}' belongs to a compressed refresh: set "
+                            f"compressor.refresh too, as in 'absmax:127,bucket=256,nearest'")
         if self.refresh_compressor is not None:
             self.theorem = self.theorem_of_compressed_refresh
-            if self.batch:
-                raise UserError(f"compressor.refresh = '{refresh}' does not go with method.batch = {batch}: what "
-                                f"batches leave out must reach the server whole, drop one of the two")
         elif self.adapts:
             raise UserError("method.gamma = 'adaptive' is for a compressed refresh: set compressor.refresh, as in "
                             "'absmax:3,nearest', or use diana_og")
@@ -95,7 +101,15 @@ class Masha1(Adaptive):
         self.dense = channel(Identity(), Plain(), "refresh", precise=compressed)
         self.refresh = None
         if compressed:
-            self.refresh = channel(self.refresh_compressor, Contracted(), "refresh", precise=True)
+            back = self.refresh_down_compressor
+            down = None if back is None else (back, ErrorFeedback())
+            self.refresh = channel(self.refresh_compressor, Contracted(), "refresh", down, precise=True)
+
+    @property
+    def unused(self):
+        unused = () if self.reference == "previous" else ("z_k",)
+        unused += () if self.adapts else ("G",)
+        return unused + (() if self.batch and self.refresh_compressor is not None else ("h_m",))
 
     @property
     def exchanges(self):
@@ -143,6 +157,10 @@ class Masha1(Adaptive):
         if self.reference == "previous":
             raise UserError("method.gamma = 'theory': with a compressed refresh the theorem is for method.reference = "
                             "'new', use that or give a number")
+        if self.batch or self.refresh.server is not None:
+            raise UserError("method.gamma = 'theory': the theorem of a compressed refresh is for whole operators and a "
+                            "dense downlink of refreshes: give a number, or leave method.batch and "
+                            "compressor.refresh_down out")
         rho, weight = self._rho, sum(moments(self.up.compressor, constants.workers))
         weight *= 1.0 if self._down is None else self._down.q
         r = rho * (1 + rho) / (1 - rho)**2
@@ -153,7 +171,8 @@ class Masha1(Adaptive):
         if self.adapts:
             return None
         if self.refresh is not None:
-            proved = self.reference == "new" and p <= 2 / 3 and self.gamma <= self.theory_gamma(constants)
+            proved = self.reference == "new" and not self.batch and self.refresh.server is None and p <= 2 / 3
+            proved = proved and self.gamma <= self.theory_gamma(constants)
             return 1 - min(self.gamma * mu / 2, p * (1 - self._rho) / 4) if proved else None
         slack = min(self.tau, p - (self.gamma * self._second_moment(constants))**2)
         return 1 - min(self.gamma * mu, slack) / 2 if slack > 0 else None
@@ -171,18 +190,19 @@ class Masha1(Adaptive):
     def start(self):
         self.z = self.w = self.z0
         self.exchange_reference(0)
+        self.metric.learn(self.Fw)
         self.start_step(self.Fw)
 
     def step(self, k):
-        gamma, tau, prox, draw = self.gamma, self.tau, self.prox, self.draw(k)
+        gamma, tau, prox, D, draw = self.step_size(k), self.tau, self.prox, self.metric, self.draw(k)
         zbar = tau * self.z + (1 - tau) * self.w                          # zbar^k
-        self.zhalf = prox(zbar - gamma * self.Fw, gamma)                  # z^{k+1/2}
+        self.zhalf = prox(zbar - gamma * D(self.Fw, self.practice.extrapolation), gamma)  # z^{k+1/2}
         g = self.up.mean(self.difference(draw), k, draw)                  # 1/M sum Q_m(F_m(z^{k+1/2}) - F_m(w^k))
         if self.reference == "previous":
             self.z_k = self.z
         if self.adapts:
             self.G = self.Fw + g
-        self.z = prox(zbar - gamma * (self.Fw + g), gamma)                # z^{k+1}
+        self.z = prox(zbar - gamma * D(self.Fw + g), gamma)               # z^{k+1}
         if self.adapts:
             self.adapt()
         self.move_reference(k)
@@ -202,15 +222,18 @@ class Masha1(Adaptive):
         if self.refresh is None:
             self.exchange_reference(k + 1)
         else:                                                             # h_m += C(F_m(w^{k+1}) - h_m), H = mean h_m
-            self.Fw = self.Fw + self.refresh.mean(self.fleet.F(self.w) - self.Fw_m, k + 1, added=self.Fw_m)
+            known, lost = (self.h_m, self.Fw_m) if self.batch else (self.Fw_m, None)
+            self.Fw = self.Fw + self.refresh.mean(self.fleet.F(self.w) - known, k + 1, added=known, lost=lost)
+        self.metric.learn(self.Fw)
 
     def exchange_reference(self, k):
         """Whole operators of all workers at w, uncompressed."""
-        if self.batch:                                                    # what the wire's rounding cost is sent later
-            self.Fw = self.dense.mean(self.fleet.F(self.w), k, lost=self.Fw_m)
-        else:
+        if not self.batch:
             self.Fw = self.dense.mean(self.fleet.F(self.w), k, sent=self.Fw_m)
+        else:                                                             # what the wire's rounding cost is sent later
+            sent = None if self.refresh is None else self.h_m
+            self.Fw = self.dense.mean(self.fleet.F(self.w), k, sent=sent, lost=self.Fw_m)
 
     def adapt(self):
-        x, w, G, H = (buffers(self)[name] for name in ("zhalf", "w", "G", "Fw"))
+        x, w, G, H = map(self.point, ("zhalf", "w", "G", "Fw"))
         self.follow(squared_distance(x, w), squared_distance(G, H), _RATIO * np.sqrt(1 - self.tau))

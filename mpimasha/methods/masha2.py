@@ -56,12 +56,12 @@ class Masha2(Masha1):
         return None
 
     def step(self, k):
-        gamma, tau, draw = self.gamma, self.tau, self.draw(k)
+        gamma, tau, prox, D, draw = self.step_size(k), self.tau, self.prox, self.metric, self.draw(k)
         zbar = tau * self.z + (1 - tau) * self.w                          # zbar^k
-        self.zhalf = zbar - gamma * self.Fw                               # z^{k+1/2}
+        self.zhalf = prox(zbar - gamma * D(self.Fw, self.practice.extrapolation), gamma)  # z^{k+1/2}
         # s = 1/M sum C_m(gamma (F_m(z^{k+1/2}) - F_m(w^k)) + e_m)
         s = self.up.mean(gamma * self.difference(draw), k, draw)
         if self.reference == "previous":
             self.z_k = self.z
-        self.z = zbar - gamma * self.Fw - s                               # z^{k+1}
+        self.z = prox(zbar - D(gamma * self.Fw + s), gamma)               # z^{k+1}
         self.move_reference(k)

@@ -26,8 +26,12 @@ class Problem:
     saddle : int, optional
         Where y begins in z = (x, y), for F = (grad_x g, -grad_y g): the Jacobian's transpose is then S J S with
         S = diag(I, -I).
+    local_step : float, optional
+        Step size of the variables that belong to one worker; None for that of the method.
     sharp : bool
         Whether L and `lipschitz` are the least constants; if not, bounds for a region, and F may be flatter near z^0.
+    scored : bool
+        Whether `scores` say how good z is, in place of a solution, a gap or a residual.
     finite_sum : bool
         Whether every F_m is a mean of `components`, of which `batch_operator` can evaluate some.
     """
@@ -38,7 +42,8 @@ class Problem:
     L = None
     mu = 0.0
     saddle = None
-    finite_sum = False
+    local_step = None
+    scored = finite_sum = False
     sharp = True
 
     def load(self, comm):
@@ -64,6 +69,17 @@ class Problem:
         """F_m as a function ``F_m(z, out)`` of arrays of shape (n,), out = F_m(z)."""
         raise NotImplementedError(f"problem {self.name} has no operator")
 
+    def local_size(self, worker):
+        """How many variables the worker has of its own, which nobody else needs; 0 for none.
+
+        With some, its operator is ``F_m(z, out, local, out_local)``, and ``chosen`` follows in that of a batch.
+        """
+        return 0
+
+    def local_prox(self, worker):
+        """The `Proximal` of a worker's own variables."""
+        return Zero()
+
     def components(self, worker):
         """r, of a finite sum F_m = 1/r sum_i F_{m,i}."""
         raise NotImplementedError(f"problem {self.name} has no components")
@@ -88,6 +104,13 @@ class Problem:
         """z^0, shape (n,)."""
         return np.zeros(self.n, self.dtype)
 
+    def start_of(self, seed):
+        """z^0 of the run with that seed; `start` for all of them, unless they begin at random."""
+        return self.start()
+
+    def at_round(self, k):
+        """What changes from round to round, such as a radius that grows, is to be as in round k."""
+
     def solution(self):
         """z* in closed form, shape (n,), or None."""
         return None
@@ -95,6 +118,10 @@ class Problem:
     def gap(self, z):
         """max_y g(x, y) - min_x g(x, y), or None where it is not computed."""
         return None
+
+    def scores(self, z, comm):
+        """{name: number} for the rows of a run, where `scored`; collective."""
+        raise NotImplementedError(f"problem {self.name} has no scores")
 
     def identity(self):
         """A short text that names the problem up to everything its solution depends on."""

@@ -123,6 +123,8 @@ def _other_state(tape, method, fleet):
             return f"the ledger's {key} are others than"
     mine, others = state.buffers(method), state.buffers(tape.run.method)
     for key, kind in state.declared(type(method)).items():
+        if key not in mine:
+            continue
         serial = others[key] if isinstance(kind, state.Shared) else others[key][fleet.owned]
         if serial.tobytes() != mine[key].tobytes():
             return f"self.{key} ends at other numbers than"

@@ -356,14 +356,26 @@ def test_the_server_of_masha2_feeds_its_error_back(down):
             *s.run(oracles.masha, TAU, s.memory("feedback", up), coin, down=s.memory("feedback", down, "downlink", 1)))
 
 
-@pytest.mark.parametrize("where", ["bilinear", "participation"])
+@pytest.mark.parametrize("where", ["bilinear", "participation", "batch", "both"])
 @pytest.mark.parametrize("name, up, refresh", [
-    ("masha1", mm.QSGD(4, bucket=26), mm.TopK(9)), ("masha1", mm.QSGD(4, bucket=26), mm.RandK(13)),
+    ("masha1", mm.QSGD(4, bucket=26), mm.TopK(9)), ("masha1", mm.QSGD(4, bucket=26), mm.RandK(9)),
     ("masha1", mm.RandK(5), mm.QSGD(7, bucket=26)), ("masha2", mm.TopK(4), mm.TopK(9))], ids=str)
 def test_a_compressed_refresh_sends_the_change_of_the_reference_operators(name, up, refresh, where):
     s = SETTINGS[where]()
     s.check(METHODS[name](up, gamma=s.gamma, tau=TAU, refresh=refresh, **s.lot),
             *s.run(oracles.masha, TAU, s.memory(MEMORY[name], up), coin, refresh=changes(s, refresh)))
+
+
+@pytest.mark.parametrize("where", ["bilinear", "batch"])
+@pytest.mark.parametrize("name, up, refresh, back", [
+    ("masha1", mm.QSGD(4, bucket=26), mm.TopK(9), mm.TopK(5)), ("masha1", mm.RandK(5), mm.RandK(9), mm.TopK(9)),
+    ("masha2", mm.TopK(4), mm.TopK(9), mm.TopK(5))], ids=str)
+def test_a_compressed_refresh_goes_down_as_what_the_ranks_lack(name, up, refresh, back, where):
+    s = SETTINGS[where]()
+    send = s.compress(back, "downlink", 1, contracted=True)
+    s.check(METHODS[name](up, gamma=s.gamma, tau=TAU, refresh=refresh, refresh_down=back, **s.lot),
+            *s.run(oracles.masha, TAU, s.memory(MEMORY[name], up), coin, refresh=changes(s, refresh),
+                   back=lambda k, lacking: send(0, k, lacking)))
 
 
 def changes(s, refresh):

@@ -367,7 +367,9 @@ def test_absmax_on_gaussian_vectors(levels, typical):
 @pytest.mark.parametrize("method, words", [
     (lambda: Masha1(gamma="safe"), "'theory', 'adaptive', a number"),
     (lambda: Masha1(gamma="adaptive"), "compressor.refresh"),
-    (lambda: Masha1(batch=2, refresh=QSGD(4)), "compressor.refresh .* method.batch"),
+    (lambda: Run(Bilinear(dim=3, workers=3, samples=4), Masha1(batch=2, refresh=QSGD(4))), "whole operators"),
+    (lambda: Run(Bilinear(dim=3, workers=3), Masha1(refresh=QSGD(4), refresh_down=QSGD(4))), "dense downlink"),
+    (lambda: Masha1(refresh_down=QSGD(4)), "refresh_down = .* compressed refresh"),
     (lambda: Masha2(gamma="adaptive"), "method.gamma = 'adaptive'"),
     (lambda: MashaDiana(tau=0), "method.tau = 0"),
     (lambda: Run(Bilinear(dim=3, workers=3), Masha2(TopK(2), participation=2)), "masha2 with method.batch or"),

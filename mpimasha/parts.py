@@ -1,0 +1,39 @@
+"""The parts of a rank's vector: what all workers share, and what belongs to one of them."""
+
+
+class Parts:
+    """Where they lie: n shared coordinates first, then the local part of each of this rank's workers.
+
+    Only the shared part is compressed, sent and billed.  A local part is known and used by its worker alone: there the
+    compressor is the identity, unbiased and contractive, so theorems about compressors hold for the whole vector.
+
+    Parameters
+    ----------
+    n : int
+    sizes : sequence of int
+        Of the local parts of this rank's workers.
+
+    Attributes
+    ----------
+    size : int
+        Of the whole vector.
+    shared : slice
+    local : list of slice
+        Of each worker, in the whole vector.
+    """
+
+    def __init__(self, n, sizes):
+        self.n, self.shared, self.local, stop = n, slice(0, n), [], n
+        for size in sizes:
+            self.local.append(slice(stop, stop + size))
+            stop += size
+        self.size = stop
+
+    def __bool__(self):
+        """Whether there are local parts."""
+        return self.size > self.n
+
+    @property
+    def largest(self):
+        """The size of the largest local part."""
+        return max(part.stop - part.start for part in self.local)
