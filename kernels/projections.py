@@ -58,3 +58,25 @@ def shrink(x, threshold):
     for i in range(x.size):
         xi = np.float64(x[i])
         x[i] = xi - min(max(xi, -threshold), threshold)
+
+
+@kernel
+def clip_perturbation(delta, x, radius):
+    """delta (b, d) = the nearest point with |delta| <= radius and 0 <= x + delta <= 1, entry by entry."""
+    for i in range(delta.shape[0]):
+        for j in range(delta.shape[1]):
+            low, high = max(-radius, -x[i, j]), min(radius, 1 - x[i, j])
+            delta[i, j] = min(max(delta[i, j], low), high)
+
+
+@kernel
+def clip_rows(delta, radius):
+    """Each row of delta (b, d) = its projection onto the Euclidean ball of that radius."""
+    for i in range(delta.shape[0]):
+        total = 0.0
+        for j in range(delta.shape[1]):
+            total += np.float64(delta[i, j]) * np.float64(delta[i, j])
+        if total > radius * radius:
+            shrink_by = radius / np.sqrt(total)
+            for j in range(delta.shape[1]):
+                delta[i, j] *= shrink_by

@@ -14,6 +14,7 @@ from mpimasha import compressors, names
 from mpimasha.errors import UserError
 from mpimasha.methods import METHODS
 from mpimasha.names import nearest
+from mpimasha.practice import Practice
 from mpimasha.problems import PROBLEMS
 from mpimasha.run import check_seed, check_wire
 from mpimasha.stop import Stop, check_every
@@ -22,8 +23,9 @@ from mpimasha.transports import TRANSPORTS
 _PLAIN = {"workers": int, "seed": int, "wire": str}
 _TABLES = ("problem", "method", "compressor", "transport", "stop", "observe")
 _DEFAULT = {"problem": "bilinear", "method": "diana_og"}
-_NOT_IN_FILE = {"self", "up", "down", "refresh", "workers"}  # parameters of classes that other keys set
-_ROLES = ("up", "down", "refresh")
+_NOT_IN_FILE = {"self", "up", "down", "refresh", "refresh_down", "workers"}  # parameters that other keys set
+_ROLES = ("up", "down", "refresh", "refresh_down")
+_PRACTICE = [field.name for field in fields(Practice)]  # options of any method that is trained with
 
 
 @dataclass(frozen=True)
@@ -36,17 +38,20 @@ class Experiment:
     problem_options: dict
     method_class: type
     method_options: dict
+    practice: dict
     seed: int
     wire: str | None
     transport: str
     stop: Stop
     every: int | str
+    milestone: float
 
     def problem(self):
         return self.problem_class(**self.problem_options)
 
     def method(self):
-        return self.method_class(**self.method_options)
+        method = self.method_class(**self.method_options)
+        return method.practised(**self.practice) if self.practice else method
 
 
 def read(path):
@@ -99,7 +104,8 @@ def experiment(document, label=None):
     problem_options = _options("problem", document, problem, PROBLEMS)
     if "workers" in document:
         problem_options["workers"] = document["workers"]
-    method_options = _options("method", document, method, METHODS)
+    practice = {key: document["method"][key] for key in document.get("method", {}) if key in _PRACTICE}
+    method_options = _options("method", document, method, METHODS, without=_PRACTICE)
     chosen, wire = _compressors(document)
     for role, compressor in chosen.items():
         if role not in inspect.signature(method).parameters and compressor.name != "identity":
@@ -108,19 +114,20 @@ def experiment(document, label=None):
             raise UserError(f"compressor.{role} = '{compressor}' cannot be used with {method.name}, which has no such "
                             f"compressor: remove the key or use {able}")
         method_options |= {role: compressor} if role in inspect.signature(method).parameters else {}
-    built = Experiment(label or method.name, document, problem, problem_options, method, method_options,
+    built = Experiment(label or method.name, document, problem, problem_options, method, method_options, practice,
                        check_seed(document.get("seed", 0)), check_wire(wire), _transport(document), _stop(document),
-                       _every(document))
+                       _every(document), _milestone(document))
     built.method()  # its own checks of gamma, tau, compressor
     return built
 
 
 def comparison(document):
-    """The experiments of the [[compare]] blocks, each the document with a block's overrides."""
+    """The experiments of the [[compare]] blocks, each the document with a block's overrides; for each of `seeds`."""
     blocks = document.get("compare", [])
     if not isinstance(blocks, list) or not blocks or not all(isinstance(b, dict) for b in blocks):
         raise UserError("compare needs at least one [[compare]] block, each with a label and the keys that differ")
-    base = {key: value for key, value in document.items() if key != "compare"}
+    repeated = seeds(document)
+    base = {key: value for key, value in document.items() if key not in ("compare", "seeds")}
     experiments = []
     for block in blocks:
         label = block.get("label")
@@ -128,6 +135,7 @@ def comparison(document):
             raise UserError(f"label = {names.shown(label)} of a [[compare]] block is no name: use a text of 1 to 60 "
                             f"characters")
         _known(block, ["label", *_PLAIN, *_TABLES], "compare.")
+        seeds({key: value for key, value in (document | block).items() if key in ("seed", "seeds")})
         merged = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
         wishes = []
         for key, value in block.items():
@@ -136,12 +144,13 @@ def comparison(document):
             elif key != "label":
                 wishes.append((key, value))
         override_all(merged, wishes)
-        experiments.append(experiment(merged, label))
-    labels = [e.label for e in experiments]
+        experiments.append([experiment(merged | {"seed": seed} if "seeds" in document else merged, label)
+                            for seed in repeated])
+    labels = [several[0].label for several in experiments]
     for label in labels:
         if labels.count(label) > 1:
             raise UserError(f"label = {label!r} stands in more than one [[compare]] block: give each its own")
-    return experiments
+    return [e for several in experiments for e in several]
 
 
 def scalar(text):
@@ -166,11 +175,11 @@ def _one_of(table, document, registry):
     return registry[name]
 
 
-def _options(table, document, cls, registry):
+def _options(table, document, cls, registry, without=()):
     """The keys of a table that belong to `cls`, with the types its constructor is annotated with."""
     hints = typing.get_type_hints(cls.__init__)
     parameters = [name for name in inspect.signature(cls).parameters if name not in _NOT_IN_FILE]
-    given = {key: value for key, value in document.get(table, {}).items() if key != "name"}
+    given = {key: value for key, value in document.get(table, {}).items() if key != "name" and key not in without}
     for key in given:
         others = [name for name, other in registry.items() if key in inspect.signature(other).parameters]
         if key not in parameters and key not in _NOT_IN_FILE and others:
@@ -224,5 +233,29 @@ def _stop(document):
 
 def _every(document):
     table = document.get("observe", {})
-    _known(table, ["every"], "observe.")
+    _known(table, ["every", "milestone"], "observe.")
     return check_every(table.get("every", "log"))
+
+
+def _milestone(document):
+    """The robust accuracy at which a comparison of trained networks is read off."""
+    value = document.get("observe", {}).get("milestone", 0.5)
+    _typed("observe.milestone", value, float)
+    if not 0 < value < 1:
+        raise UserError(f"observe.milestone = {names.shown(value)} is out of range: use a number above 0 and below 1")
+    return float(value)
+
+
+def seeds(document):
+    """The seeds of a comparison: `seeds`, a list or how many from 0 on, or the one `seed`."""
+    if "seeds" not in document:
+        return [document.get("seed", 0)]
+    given = document["seeds"]
+    if "seed" in document:
+        raise UserError(f"seed = {names.shown(document['seed'])} and seeds = {names.shown(given)}: keep one")
+    if names.fits(given, int) and 1 <= given <= 10_000:
+        return list(range(given))
+    if isinstance(given, list) and given and len(set(map(str, given))) == len(given):
+        return [check_seed(seed) for seed in given]
+    raise UserError(f"seeds = {names.shown(given)} is no list of seeds: use how many (at least 1) or different whole "
+                    f"numbers")

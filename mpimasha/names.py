@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from mpimasha.errors import UserError
 
 _ACCEPTED = {int: numbers.Integral, float: numbers.Real}  # NumPy's numbers too
-_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_KINDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false",
+          list: "a list"}
 
 
 def nearest(name, known):

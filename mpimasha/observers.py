@@ -115,7 +115,9 @@ def describe(row):
     """One line for a human: the round, how far, at what cost."""
     measured = [f"{label} {row[key]:.2e}" for key, label in
                 (("relative_error", "relative error"), ("residual", "residual")) if row[key] is not None]
-    return (f"round {row['round']}, {', '.join(measured)}, {row['uplink_bits'] / 1e6:.4g} Mbit up, "
+    measured += [f"{label} {row[key]:.3f}" for key, label in
+                 (("accuracy", "accuracy"), ("robust_accuracy", "robust")) if key in row]
+    return (f"round {row['round']}, {', '.join([*measured, ''])}{row['uplink_bits'] / 1e6:.4g} Mbit up, "
             f"{row['seconds']:.1f} s")
 
 

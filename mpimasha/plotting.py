@@ -2,8 +2,11 @@
 
 import importlib.util
 
+import numpy as np
+
 from mpimasha.files import replace_atomically
 from mpimasha.measure import ERRORS, error, kind
+from mpimasha.tables import megabytes
 
 # Okabe and Ito's palette: distinguishable with every common form of colour blindness.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -45,6 +48,46 @@ def comparison(results, path, title):
         axis.grid(alpha=0.25, lw=0.5)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel(ERRORS[measured])
+    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=_IN_A_LINE)
+    figure.suptitle(title, fontsize=11)
+    replace_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def training(results, path, title, level):
+    """Robust accuracy against MB up and down, rounds and seconds: the mean over seeds and their range.
+
+    Parameters
+    ----------
+    results : dict
+        label -> list of Result.
+    path : Path
+        Of the PNG.
+    level : float
+        A line at this accuracy.
+    """
+    from matplotlib.figure import Figure
+    lines = -(-len(results) // _IN_A_LINE)
+    figure = Figure(figsize=(11, 3.7 + 0.22 * lines), layout="constrained")
+    axes = figure.subplots(1, 3, sharey=True)
+    panels = (("MB per worker, up and down", megabytes), ("rounds", lambda row: row["round"]),
+              ("seconds of stepping", lambda row: row["seconds"]))
+    for axis, (label, cost) in zip(axes, panels):
+        for i, (name, several) in enumerate(results.items()):
+            rows = [[row for row in result.rows if cost(row) > 0] for result in several]
+            rows = [seed[:min(map(len, rows))] for seed in rows]  # a diverged seed ends early
+            x = np.mean([[cost(row) for row in seed] for seed in rows], axis=0)
+            y = np.array([[row["robust_accuracy"] for row in seed] for seed in rows])
+            look = {"color": _COLOURS[i % len(_COLOURS)], "ls": _STYLES[i // len(_COLOURS) % len(_STYLES)]}
+            axis.plot(x, y.mean(axis=0), lw=1.6, label=name, **look)
+            axis.fill_between(x, y.min(axis=0), y.max(axis=0), alpha=0.15, lw=0, color=look["color"])
+        axis.axhline(level, color="0.5", lw=0.8, ls=":")
+        axis.set_xlabel(label)
+        axis.grid(alpha=0.25, lw=0.5)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_xscale("log")
+    axes[1].set_xlim(left=0)
+    axes[2].set_xlim(left=0)
+    axes[0].set_ylabel("robust accuracy, validation part")
     figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=_IN_A_LINE)
     figure.suptitle(title, fontsize=11)
     replace_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))

@@ -13,7 +13,7 @@ from mpimasha.kernels.hashing import stream_key, substream, uniform
 COMMON = -1  # the "worker" of draws that all workers share
 
 _PURPOSES = {"uplink": 1, "downlink": 2, "refresh": 3, "coin": 4, "batch": 5, "participation": 6, "split": 7,
-             "initial": 8, "test": 9, "problem": 10}
+             "initial": 8, "test": 9, "problem": 10, "attack": 11}
 
 
 class Stream:

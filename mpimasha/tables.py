@@ -2,6 +2,7 @@
 
 import math
 
+from mpimasha import intervals
 from mpimasha.measure import error, kind
 
 MILESTONE = 1e-4  # relative error at which every comparison is read off, besides its target
@@ -45,6 +46,56 @@ def comparison(results, target):
         rows.append([label + status, s["compressor"], str(s["rounds"]), *map(number, spent), f"{s['seconds']:.1f}",
                      *_ratios(og, spent[-2:], target)])
     return header, rows
+
+
+def training(results, level):
+    """The table of a comparison of trained networks.
+
+    Parameters
+    ----------
+    results : dict
+        label -> list of Result, one a seed.
+    level : float
+        Robust accuracy on the validation part at which MB are read off.
+
+    Returns
+    -------
+    (header, rows)
+        Accuracies after the last round, means with 95 % intervals; MB up and down per worker, the mean over seeds and
+        its range, a dash if a seed never got there.
+    """
+    header = ["method", "seeds", "accuracy", "robust", "rounds", "MB", f"MB to {level:g}", "range",
+              "vs sgda", "seconds"]
+    base = next((megabytes_to(several, level) for several in results.values()
+                 if several[0].summary["method"] == "sgda"), None)
+    rows = []
+    for label, several in results.items():
+        last, spent = [result.rows[-1] for result in several], megabytes_to(several, level)
+        diverged = sum(result.status == "diverged" for result in several)
+        reached = [mb for mb in spent if mb is not None]
+        ratio = f"{mean(base) / mean(spent):.1f}x" if base and None not in [*base, *spent] and mean(spent) else "-"
+        accuracies = [intervals.shown([row[key] for row in last]) for key in ("accuracy", "robust_accuracy")]
+        rows.append([label + (f" ({diverged} diverged)" if diverged else ""), str(len(several)), *accuracies,
+                     str(max(row["round"] for row in last)), number(mean([megabytes(row) for row in last])),
+                     number(mean(spent)) if len(reached) == len(spent) else f"- ({len(reached)} of {len(spent)})",
+                     f"{number(min(reached))}-{number(max(reached))}" if reached else "-", ratio,
+                     number(mean([result.summary["seconds"] for result in several]))])
+    return header, rows
+
+
+def megabytes(row):
+    """Up and down, per worker."""
+    return (row["uplink_bits"] + row["downlink_bits"]) / 8e6
+
+
+def megabytes_to(results, level):
+    """For each result the MB of the first row with that robust accuracy, or None."""
+    return [next((megabytes(row) for row in result.rows if row["robust_accuracy"] >= level), None)
+            for result in results]
+
+
+def mean(values):
+    return math.fsum(values) / len(values) if None not in values else None
 
 
 def mbit(rows, key, level):
