@@ -136,6 +136,8 @@ class Collected(_Means):
         return None if None in column else np.array(column)
 
     def _lipschitz(self, name, F, worker):
+        if self._problem.scored:  # a network: no constant holds
+            return None
         self._note(name)
         problem, agree = self._problem, self._agree if worker == COMMON else bool
         return spectrum.lipschitz(F, problem.start(), problem.saddle, self._key(worker, 0), agree=agree)

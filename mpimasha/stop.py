@@ -19,7 +19,8 @@ class Stop:
 
     Parameters
     ----------
-    rounds : int
+    rounds : int, optional
+        Default that of the problem: 100,000, or 1,000 where networks are trained.
     relative_error : float, optional
         |z - z*|^2 / |z0 - z*|^2; default 1e-8 where z* can be known.  Where it cannot and no other target is
         set, the default target is gap = 1e-3 or else residual = 1e-6.
@@ -31,7 +32,7 @@ class Stop:
         Of stepping, observers not counted.
     """
 
-    rounds: int = 100_000
+    rounds: int | None = None
     relative_error: float | None = None
     residual: float = 0.0
     gap: float = 0.0
@@ -40,19 +41,22 @@ class Stop:
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name == "relative_error" and value is None:
+            if field.name in ("rounds", "relative_error") and value is None:
                 continue
             if not fits(value, float) or not 0 <= value < np.inf:
                 raise UserError(f"stop.{field.name} = {shown(value)} is out of range: use a number above 0, or 0 for "
                                 f"off")
-        if self.rounds != int(self.rounds):
+        if self.rounds is not None and self.rounds != int(self.rounds):
             raise UserError(f"stop.rounds = {self.rounds!r} is out of range: use a whole number, or 0 for no limit")
-        if self.relative_error is not None and not any(getattr(self, field.name) for field in fields(self)):
+        limits = [self.relative_error, self.residual, self.gap, self.seconds]
+        if None not in (self.rounds, self.relative_error) and not any([self.rounds, *limits]):
             raise UserError("stop has no limit at all: set stop.rounds, stop.seconds or a target such as "
                             "stop.relative_error")
 
     def resolved(self, problem, solvable):
-        """With the default target for `problem`; `solvable`: z* is or will be known."""
+        """With the default limit and target for `problem`; `solvable`: z* is or will be known."""
+        if self.rounds is None:
+            return replace(self, rounds=problem.rounds).resolved(problem, solvable)
         if self.relative_error is not None:
             return self
         if problem.scored:

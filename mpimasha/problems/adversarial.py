@@ -40,7 +40,7 @@ class Adversarial(Problem):
         As for `AdversarialMLP`.
     """
 
-    finite_sum, sharp, mu, scored = True, False, None, True
+    finite_sum, sharp, mu, scored, rounds = True, False, None, True, 1000
     where = ("pixels",)
 
     def __init__(self, network, pictures, *, data, split, test, validation, perturbation, norm, radius, radius_warmup,

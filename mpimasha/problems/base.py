@@ -30,6 +30,8 @@ class Problem:
         Step size of the variables that belong to one worker; None for that of the method.
     sharp : bool
         Whether L and `lipschitz` are the least constants; if not, bounds for a region, and F may be flatter near z^0.
+    rounds : int
+        How many a run has at most, if nothing else is said.
     scored : bool
         Whether `scores` say how good z is, in place of a solution, a gap or a residual.
     finite_sum : bool
@@ -44,6 +46,7 @@ class Problem:
     saddle = None
     local_step = None
     scored = finite_sum = False
+    rounds = 100_000
     sharp = True
 
     def load(self, comm):
