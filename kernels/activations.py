@@ -12,21 +12,22 @@ from .exponential import exp
 
 LINEAR = 2 * math.sqrt(2 / math.pi)
 CUBIC = 0.044715 * LINEAR
-MOST = 80.0  # e^80 is infinity enough, and times 0 it is 0
+MOST_32, MOST_64 = 40.0, 400.0  # s below e^-40 counts as 0: later products would be subnormal, and ten times slower
 
 
 @kernel
 def gelu(x, bias, slope):
     """slope = gelu'(x + bias) and x = gelu(x + bias), x (b, w) in place, bias (w,), slope (b, w)."""
     real = x.dtype.type  # a float64 among float32 would halve the speed
-    one, most, linear, cubic, slant = real(1.0), real(MOST), real(LINEAR), real(CUBIC), real(3 * CUBIC)
+    zero, one, most = real(0.0), real(1.0), real(MOST_32 if x.itemsize == 4 else MOST_64)
+    linear, cubic, slant = real(LINEAR), real(CUBIC), real(3 * CUBIC)
     for i in range(x.shape[0]):
         for j in range(x.shape[1]):
             a = x[i, j] + bias[j]
             square = a * a
             exponent = -a * (linear + cubic * square)
             e = exp(most if exponent > most else exponent)
-            s = one / (one + e)
+            s = zero if exponent > most else one / (one + e)
             x[i, j] = a * s
             slope[i, j] = s + a * s * (e * s) * (linear + slant * square)  # e s = 1 - s, without its cancellation
 

@@ -7,6 +7,8 @@ import numpy as np
 from ._jit import kernel
 from .exponential import exp
 
+LEAST_32, LEAST_64 = -46.0, -460.0  # smaller probabilities count as 0: later products would be subnormal, and slow
+
 
 @kernel
 def cross_entropy(gradient, logits, labels, scale):
@@ -36,8 +38,9 @@ def cross_entropy(gradient, logits, labels, scale):
             gradient[i, c] = logits[i, c] - largest
         total -= np.float64(gradient[i, labels[i]])
     flat = gradient.reshape(gradient.size)
+    zero, least = logits.dtype.type(0.0), logits.dtype.type(LEAST_32 if logits.itemsize == 4 else LEAST_64)
     for k in range(flat.size):  # over all samples at once: a few classes do not fill a vector
-        flat[k] = exp(flat[k])
+        flat[k] = zero if flat[k] < least else exp(flat[k])
     for i in range(rows):
         partition = 0.0
         for c in range(classes):
