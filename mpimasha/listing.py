@@ -12,7 +12,8 @@ _OPTIONS = ("down", "refresh", "batch", "participation")
 _STANDING = """\
 proved: the step size has a theorem in docs/theory.rst.  reconstructed: after a paper whose full text was not at hand.
 observed: seen to work, or to stall, in runs.  Without a theorem method.gamma must be given, as a number or as "0.25/L";
-diana_og, the method of a run that names none, finds its own step."""
+diana_og, the method of a run that names none, finds its own step.  trains: takes the options of training (metric, warm-up,
+...: docs/networks.rst) and variables that belong to one worker."""
 
 
 def listing(what=None):
@@ -31,12 +32,17 @@ def _sentence(cls):
 
 def _methods():
     """The table of methods, and below it the step size of each."""
-    header = ["method", "memory", "compressors", *_OPTIONS, "prox", "standing"]
-    rows = [[name, cls.memory.name.replace("_", " "), cls.accepts, *(_yes(cls.takes(key)) for key in _OPTIONS),
-             _yes(cls.takes_prox), cls.standing] for name, cls in METHODS.items()]
+    header = ["method", "memory", "compressors", *_OPTIONS, "prox", "trains", "standing"]
+    rows = [[name, cls.memory.name.replace("_", " "), cls.accepts, *(_yes(_takes(cls, key)) for key in _OPTIONS),
+             _yes(cls.takes_prox), _yes(cls.trains), cls.standing] for name, cls in METHODS.items()]
     steps = [f"  {name:<18} {cls.theorem or 'no theorem: give method.gamma'}" for name, cls in METHODS.items()]
     return "\n".join(["methods", *(f"  {line}" for line in tables.text(header, rows).splitlines()), "", _STANDING, "",
                       "what the methods are", *_names("methods").splitlines()[1:], "", "gamma = \"theory\"", *steps])
+
+
+def _takes(cls, key):
+    """Whether an option means anything: a server of dense vectors alone has nothing to compress with."""
+    return cls.takes(key) and not (key == "down" and cls.accepts == "identity")
 
 
 def _yes(true):

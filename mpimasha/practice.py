@@ -54,8 +54,9 @@ class Practice:
             raise UserError(f"method.decay = {self.decay} ends before method.warmup = {self.warmup}: use a later round")
 
     @property
-    def is_default(self):
-        return self == Practice()
+    def inside(self):
+        """Whether a round is still one of the method's theorem."""
+        return self.extrapolation == 1 and self.metric == "none"
 
     def schedule(self, k):
         """The part of gamma that round k takes."""

@@ -62,7 +62,7 @@ def gradients():
         name, dtype, and |g - g_torch|_inf / |g_torch|_inf for the weights, the inputs and, of the transformers, the
         shifts of the embedded samples.
     """
-    return [_errors(name, dtype) for name in TARGETS for dtype in ("float64", "float32")]
+    return [errors(name, dtype) for name in TARGETS for dtype in ("float64", "float32")]
 
 
 class Case:
@@ -113,7 +113,8 @@ def _turn(function):
     return statistics.median(times)
 
 
-def _errors(name, dtype):
+def errors(name, dtype):
+    """One row of `gradients`."""
     case = Case(name, np.dtype(dtype))
     shifts = np.empty((BATCH, case.network.embedding), dtype)
     case.gradient(**({"shifts": shifts} if shifts.size else {}))

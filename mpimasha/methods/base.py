@@ -77,6 +77,8 @@ class Method:
         method.practice = replace(self.practice, **options)
         if method.practice.metric == "adam" and "adam" not in self.metrics:
             raise UserError(f"method.metric = 'adam' does not go with {self.name}: use 'rms', or sgda or ef_sgda")
+        if not method.practice.inside:
+            method.theory_factor = _unknown
         return method
 
     # -- theory ------------------------------------------------------------------------
@@ -226,12 +228,18 @@ class Method:
     @property
     def basis(self):
         """What the step size rests on, in a line; None for a number."""
+        if self.from_theory and not self.practice.inside:
+            return f"{self.theorem}; with method.extrapolation or method.metric outside of it"
         return self.theorem if self.from_theory else None
 
     @property
     def parameters(self):
         """The numbers a row of results shows."""
         return {"gamma": self.gamma, "tau": getattr(self, "tau", None)}
+
+
+def _unknown(constants):
+    """The factor of a step that no theorem knows."""
 
 
 _ACCEPTED = {

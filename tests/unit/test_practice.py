@@ -53,8 +53,7 @@ def test_every_option_of_a_method_changes_its_run(name):
 def test_practised_leaves_the_method_itself_alone_and_adds_up():
     method = mm.Masha1(gamma=0.1)
     both = method.practised(warmup=3).practised(decay=9)
-    assert method.practice.is_default and (both.practice.warmup, both.practice.decay) == (3, 9)
-    assert not both.practice.is_default and Practice().is_default
+    assert method.practice == Practice() and both.practice == Practice(warmup=3, decay=9)
 
 
 # -- the step size over the rounds -------------------------------------------------------------------
@@ -163,3 +162,11 @@ def refused(make, words):
     assert "\n" not in sentence
     for word in words:
         assert word in sentence
+
+
+def test_no_factor_is_claimed_outside_the_theorem():
+    problem = mm.Bilinear(dim=6, kappa=4.0, workers=3)
+    for options, claimed in (({}, True), ({"warmup": 3}, True), ({"extrapolation": 0}, False), ({"metric": "rms"}, False)):
+        run = mm.Run(problem, mm.Masha1(mm.RandK(4)).practised(**options))
+        assert (run.method.theory_factor(run.constants) is not None) == claimed
+        assert ("outside" in run.method.basis) != claimed
