@@ -22,7 +22,7 @@ def load(name):
         Unknown name, missing or torn file, arrays that are not a data set.
     """
     if str(name).endswith(".npz"):
-        return checked(_load_npz(Path(name)), name)
+        return checked(load_npz(Path(name), "X", "y"), name)
     if name not in BUNDLED:
         raise UserError(f"problem.data = {name!r} is neither a bundled set ({', '.join(BUNDLED)}) nor a path ending "
                         f"in {', '.join(['.npz', npy.SUFFIX, *svmlight.SUFFIXES])}")
@@ -35,19 +35,21 @@ def load(name):
     return checked((bunch.data, bunch.target), name)
 
 
-def _load_npz(path):
+def load_npz(path, *names):
+    """The arrays of those names in an .npz file, or a sentence that says what is wrong with it."""
+    wanted = " and ".join(names)
     if not path.exists():
-        raise UserError(f"problem.data = {str(path)!r} does not exist: give the path of an .npz file with arrays X "
-                        f"and y")
+        raise UserError(f"problem.data = {str(path)!r} does not exist: give the path of an .npz file with arrays "
+                        f"{wanted}")
     try:
         arrays = np.load(path)
         if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise UserError(f"problem.data = {str(path)!r} is a single array: save X and y together with np.savez")
+            raise UserError(f"problem.data = {str(path)!r} is a single array: save {wanted} together with np.savez")
         with arrays:
-            if "X" not in arrays or "y" not in arrays:
+            if any(name not in arrays for name in names):
                 raise UserError(f"problem.data = {str(path)!r} holds {', '.join(arrays) or 'no arrays'}: it needs "
-                                f"arrays named X and y")
-            return arrays["X"], arrays["y"]
+                                f"arrays named {wanted}")
+            return tuple(arrays[name] for name in names)
     except UserError:
         raise
     except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds at a damaged file

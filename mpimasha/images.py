@@ -3,6 +3,7 @@
 import math
 import os
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -84,31 +85,11 @@ def _read(name):
         X, y = data.load(name)
         return [((X / 16).reshape(-1, 8, 8), y)]
     if name.endswith(".npz"):
-        return [_load_npz(name)]
+        return [data.load_npz(Path(name), "images", "labels")]
     if idx.is_images(name):
         return idx.load(name)
     raise UserError(f"problem.data = {name!r} is neither 'digits' nor a path ending in .npz, images-idx3-ubyte or "
                     f"images-idx3-ubyte.gz")
-
-
-def _load_npz(path):
-    try:
-        arrays = np.load(path)
-        if not isinstance(arrays, np.lib.npyio.NpzFile):
-            raise UserError(f"problem.data = {path!r} is a single array: save images and labels together with np.savez")
-        with arrays:
-            if "images" not in arrays or "labels" not in arrays:
-                raise UserError(f"problem.data = {path!r} holds {', '.join(arrays) or 'no arrays'}: it needs arrays "
-                                f"named images and labels")
-            return arrays["images"], arrays["labels"]
-    except UserError:
-        raise
-    except FileNotFoundError:
-        raise UserError(f"problem.data = {path!r} does not exist: give the path of an .npz file with arrays images "
-                        f"and labels") from None
-    except Exception as error:  # NumPy, zipfile and zlib raise a dozen kinds at a damaged file
-        raise UserError(f"problem.data = {path!r} cannot be read ({error}): the file is torn or not an .npz "
-                        f"file") from None
 
 
 def _checked(pair, name):

@@ -80,6 +80,11 @@ class Adversarial(Problem):
         self.parts = {name: (np.ascontiguousarray(X, self.dtype), y)
                       for name, (X, y) in (("validation", parts.validation), ("test", parts.test))}
 
+    def footprint(self, owned):
+        """Every rank reads all images."""
+        held = [(self.X, self.y), *self.parts.values()]
+        return sum(X.nbytes + y.nbytes for X, y in held) + self._room.nbytes
+
     def shard(self, worker):
         """X (N_m, inputs) and y (N_m,) of one worker."""
         rows = block(worker, self.workers, len(self.y))
