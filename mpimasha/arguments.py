@@ -17,7 +17,8 @@ def parse(argv):
     """The options of a command line; raises UserError where argparse would exit."""
     parser = _Parser(prog="mpimasha", description="Distributed variational inequalities with compressed communication.")
     parser.add_argument("--version", action="version", version=f"mpimasha {mpimasha.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,compare,resume,evaluate,bench,doctor,list}")
+    commands = parser.add_subparsers(dest="command", required=True,
+                                     metavar="{run,compare,resume,evaluate,bench,doctor,list}")
     run = commands.add_parser("run", help="solve one problem by one method")
     run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
     compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")

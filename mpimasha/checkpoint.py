@@ -75,8 +75,11 @@ class Checkpoints:
     def _complete(self, where, text):
         with writing(self.folder):
             replace_atomically(where / "complete.json", lambda file: file.write(text.encode()))
-            for old in sorted(self.folder.glob("round-*"))[:-_KEPT]:
-                shutil.rmtree(old, ignore_errors=True)
+            others = [other for other in sorted(self.folder.glob("round-*")) if other != where]
+            kept = [other for other in others if other < where and (other / "complete.json").exists()][1 - _KEPT:]
+            for other in others:  # later ones belong to a run that was taken up again before them
+                if other not in kept:
+                    shutil.rmtree(other, ignore_errors=True)
 
     # -- going on ----------------------------------------------------------------------------
 
@@ -101,8 +104,8 @@ class Checkpoints:
                 return record["notes"]
             if comm.rank == 0:
                 _log.warning("checkpoint %s is not used: %s", where.name, faults[0])
-        raise UserError(f"run directory {str(self.folder.parent)!r} holds no whole checkpoint to resume from: start the "
-                        f"run anew in another folder")
+        raise UserError(f"run directory {str(self.folder.parent)!r} holds no whole checkpoint to resume from: start "
+                        f"the run anew in another folder")
 
     def _read(self, where, run):
         """(record, shared arrays, arrays of this rank's workers), or an exception that says what is wrong."""
@@ -116,9 +119,7 @@ class Checkpoints:
                 if set(range(start, stop)) & set(run.fleet.owned):
                     own |= self._load(where, name, record)
         rows = {name: [own[f"{name}/{m}"] for m in run.fleet.owned] for name in snapshot.of_workers(run)}
-        for name, array in snapshot.shared(run).items():
-            if common[name].shape != array.shape:
-                raise ValueError(f"{name} has the shape {common[name].shape}")
+        snapshot.check(run, common, rows)
         return record, common, rows
 
     def _load(self, where, name, record):

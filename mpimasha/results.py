@@ -50,7 +50,7 @@ def experiment_of(folder):
     from mpimasha import config
     try:
         told = json.loads((Path(folder) / "manifest.json").read_text())
-        document, label = told["experiment"], told["label"]
+        document, label = dict(told["experiment"]), told["label"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"run directory {shown(str(folder))} cannot be read ({error}): give the folder of a run, with "
                         f"its manifest.json") from None

@@ -209,6 +209,7 @@ def _loop(run, measure, stop, observers, every, saving):
         run.start()
         seconds += perf_counter() - started
     else:
+        run.problem.at_round(max(run.k - 1, 0))
         rows += notes["rows"]
         next_row, seconds = notes["next_row"], notes["seconds"]
     before = seconds  # of earlier jobs: a limit of seconds is for this one
@@ -216,17 +217,18 @@ def _loop(run, measure, stop, observers, every, saving):
     while True:
         due = run.k >= next_row
         row = measure(stop.targets, full=due, seconds=seconds)
-        status, next_check, save = _decide(run, stop, row, seconds - before, saving)
+        status, next_check, save = _decide(run, stop, row, seconds, before, saving)
         for observer in observers:
             observer.check(run, row)
-        if due or status != RUNNING:
+        last = status != RUNNING and not due and not (rows and rows[-1]["round"] == run.k)  # not resumed at its end
+        if due or last:
             row = row if due else measure(stop.targets, full=True, seconds=seconds)
             rows.append(row)
             together(lambda: [observer.observe(run, row) for observer in observers])
             next_row = _next_row(run.k, every) if due else next_row
         if save:
-            extra = not due and status != RUNNING  # a row that a run which is not stopped here does not have
-            saving.save(run, {"rows": rows[:-1] if extra else rows, "next_row": next_row, "seconds": seconds})
+            # without a row that a run which is not stopped here does not have
+            saving.save(run, {"rows": rows[:-1] if last else rows, "next_row": next_row, "seconds": seconds})
         if status != RUNNING:
             break
         started = perf_counter()
@@ -238,13 +240,13 @@ def _loop(run, measure, stop, observers, every, saving):
     return result
 
 
-def _decide(run, stop, row, seconds, saving):
+def _decide(run, stop, row, seconds, before, saving):
     """Rank 0 judges, says when to look again, at most 1 % of the rounds from now, and whether to save first."""
     k = run.k
-    status, ahead = stop.judge(k, seconds, row), max(1, k // 100)
+    status, ahead = stop.judge(k, seconds - before, row), max(1, k // 100)
     if stop.rounds:
         ahead = min(ahead, max(1, stop.rounds - k))
-    if (stop.seconds or saving.seconds) and k:
+    if stop.seconds and k:
         ahead = min(ahead, max(1, int(_CHECK_SECONDS * k / max(seconds, 1e-9))))
     decision = np.array([_STATES.index(status), k + ahead, saving.due(k, status)], np.int64)
     with run.comm.billed_to("observers"):

@@ -35,30 +35,33 @@ def restore(run, common, own):
     common : {name: array}
     own : {name: list of array}
         One for each worker this rank owns now, on whatever rank it was before.
-
-    Raises
-    ------
-    KeyError, ValueError
-        Names or shapes that are not this run's.
     """
     for owner, name, buffer, _ in _shared(run):
-        buffer[:] = _alike(common[f"{owner}.{name}"], buffer)
+        buffer[:] = common[f"{owner}.{name}"]
     if run.average is not None:
-        run.average[:] = _alike(common["average"], run.average)
+        run.average[:] = common["average"]
     for name, rows in _of_workers(run):
         for row, saved in zip(rows, own[name], strict=True):
-            row[:] = _alike(saved, row)
+            row[:] = saved
     ledger, (up, down, exchanges) = run.ledger, common["ledger"]
     ledger.uplink_bits, ledger.downlink_bits, ledger.exchanges = float(up), float(down), int(exchanges)
-    ledger.operator_calls = {m: float(calls[0]) for m, calls in zip(run.fleet.owned, own["operator_calls"], strict=True)}
+    calls = zip(run.fleet.owned, own["operator_calls"], strict=True)
+    ledger.operator_calls = {m: float(count[0]) for m, count in calls}
     run.k = int(common["k"][0])
 
 
-def _alike(saved, buffer):
-    if saved.shape != buffer.shape or saved.dtype != buffer.dtype:
-        raise ValueError(f"an array of shape {saved.shape} and type {saved.dtype} where this run has {buffer.shape} and "
-                         f"{buffer.dtype}")
-    return saved
+def check(run, common, own):
+    """Raise KeyError or ValueError where `restore` would meet names, shapes or types that are not this run's."""
+    mine = shared(run)
+    if common.keys() != mine.keys():
+        raise KeyError(", ".join(sorted(common.keys() ^ mine.keys())))
+    pairs = [(name, common[name], array) for name, array in mine.items()]
+    pairs += [(name, saved, row) for name, rows in of_workers(run).items()
+              for saved, row in zip(own[name], rows, strict=True)]
+    for name, saved, array in pairs:
+        if saved.shape != array.shape or saved.dtype != array.dtype:
+            raise ValueError(f"{name} has shape {saved.shape} and type {saved.dtype} where this run has {array.shape} "
+                             f"and {array.dtype}")
 
 
 def _owners(run):
