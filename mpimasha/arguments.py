@@ -17,11 +17,16 @@ def parse(argv):
     """The options of a command line; raises UserError where argparse would exit."""
     parser = _Parser(prog="mpimasha", description="Distributed variational inequalities with compressed communication.")
     parser.add_argument("--version", action="version", version=f"mpimasha {mpimasha.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{run,compare,evaluate,bench,doctor,list}")
+    commands = parser.add_subparsers(dest="command", required=True,
+                                     metavar="{run,compare,resume,evaluate,bench,doctor,list}")
     run = commands.add_parser("run", help="solve one problem by one method")
     run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
     compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
     compare.add_argument("experiment", metavar="EXPERIMENT.toml")
+    resume = commands.add_parser("resume", help="go on with a run that was stopped, from its newest checkpoint")
+    resume.add_argument("run", metavar="RUN_DIR", help="the folder of the run")
+    resume.add_argument("-v", "--verbose", action="store_true")
+    resume.add_argument("-q", "--quiet", action="store_true")
     evaluate = commands.add_parser("evaluate", help="judge trained networks on the part of the data kept for the end")
     evaluate.add_argument("run", metavar="RUN_DIR", help="the folder of a run, or one with runs below it")
     evaluate.add_argument("--attack", default="pgd:20", metavar="A", help="as in pgd:20,eps=0.15 (default pgd:20)")
@@ -31,10 +36,11 @@ def parse(argv):
     bench.add_argument("what", choices=["networks"], help="networks: gradients, against PyTorch on one thread")
     bench.add_argument("--only", action="append", metavar="ROW", help="one row; may be repeated")
     bench.set_defaults(ranks=None, launcher=None)
-    for command in (evaluate, bench):
+    for command in (resume, evaluate, bench):
         command.add_argument("--json", action="store_true", help="end with one line of JSON on standard output")
-    evaluate.add_argument("-n", dest="ranks", type=int, metavar="N", help="start N ranks")
-    evaluate.add_argument("--launcher", metavar="COMMAND", help="another launcher")
+    for command in (resume, evaluate):
+        command.add_argument("-n", dest="ranks", type=int, metavar="N", help="start N ranks")
+        command.add_argument("--launcher", metavar="COMMAND", help="another launcher")
     examine = commands.add_parser("doctor", help="whether installation, machine and launch will work")
     examine.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", nargs="?", help="what it would need")
     for command in (run, compare, examine):

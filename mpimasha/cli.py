@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mpimasha import arguments, config, doctor, evaluation, observers, plotting, results, tables
 from mpimasha.bench import command as bench
+from mpimasha.checkpoint import Checkpoints, Saving, identity
 from mpimasha.communicator import Communicator
 from mpimasha.errors import UserError
 from mpimasha.files import writing
@@ -18,10 +19,10 @@ from mpimasha.problems import PROBLEMS
 from mpimasha.randomness import Stream
 from mpimasha.run import solve
 from mpimasha.server import check_server
-from mpimasha.stop import DIVERGED
+from mpimasha.stop import DIVERGED, SECONDS
 from mpimasha.transports import choose
 
-DONE, EXIT_DIVERGED = 0, 4  # 1 and 2, failure and bad input, are launch.guard's
+DONE, EXIT_DIVERGED, EXIT_STOPPED = 0, 4, 8  # 1 and 2, failure and bad input, are launch.guard's
 parse = arguments.parse
 _log = logging.getLogger("mpimasha")
 _SHORT = {"method": "method.name", "compressor": "compressor.up", "server_compressor": "compressor.down",
@@ -47,7 +48,7 @@ def execute(options, comm):
     _load(prepared, comm)
     if options.command == "doctor":
         return doctor.examine(options, prepared, comm)
-    return (_run if options.command == "run" else _compare)(options, prepared, comm)
+    return (_compare if options.command == "compare" else _run)(options, prepared, comm)
 
 
 def _list(options, comm):
@@ -75,7 +76,7 @@ def _prepared(options, ranks):
         if problem.n is not None:
             _check_fit(experiment, problem, method)
         pairs.append((experiment, problem))
-    if options.command != "doctor":
+    if options.command in ("run", "compare"):
         results.check_folder(results.default_folder("new") if options.out is None else options.out)
     return pairs
 
@@ -105,6 +106,8 @@ def _check_fit(experiment, problem, method):
 
 
 def _experiments(options):
+    if options.command == "resume":
+        return [results.experiment_of(options.run)]
     wishes = [(key, getattr(options, short)) for short, key in _SHORT.items() if getattr(options, short) is not None]
     if options.experiment is None:
         if wishes or options.settings:
@@ -135,14 +138,17 @@ def _document(options):
 
 def _run(options, prepared, comm):
     (experiment, problem), = prepared
-    folder = _folder(options, comm, f"{problem.name}-{experiment.method_class.name}")
+    resume = options.command == "resume"
+    folder = Path(options.run) if resume else _folder(options, comm, f"{problem.name}-{experiment.method_class.name}")
     _log.info(_caption(prepared, comm))
-    result = _solve(experiment, problem, folder, comm)
+    result = _solve(experiment, problem, folder, comm, resume)
     if comm.rank == 0:
         _say(options, summary(result))
+        if result.status == SECONDS:
+            _say(options, f"go on with: mpimasha resume {folder}")
         if options.json:
             sys.stdout.write(json.dumps(observers.finite(result.summary)) + "\n")
-    return EXIT_DIVERGED if result.status == DIVERGED else DONE
+    return {DIVERGED: EXIT_DIVERGED, SECONDS: EXIT_STOPPED}.get(result.status, DONE)
 
 
 def _compare(options, prepared, comm):
@@ -198,14 +204,16 @@ _TRAINING = ("accuracy, robust: on the validation part after the last round, mea
              "fewer.")
 
 
-def _solve(experiment, problem, folder, comm):
+def _solve(experiment, problem, folder, comm, resume=False):
     where = comm.gather_objects(results.where())
     watching = []
+    checkpoints = Checkpoints(folder, identity(experiment.document))
     if comm.rank == 0:
-        watching = [results.RunDirectory(folder, experiment, where), observers.Rows(folder / "rows.jsonl"),
+        watching = [results.RunDirectory(folder, experiment, where, resume), observers.Rows(folder / "rows.jsonl"),
                     observers.Progress(experiment.stop, experiment.label), _Header()]
     result = solve(problem, experiment.method(), comm=comm, seed=experiment.seed, wire=experiment.wire,
-                   stop=experiment.stop, transport=experiment.transport, every=experiment.every, observers=watching)
+                   stop=experiment.stop, transport=experiment.transport, every=experiment.every, observers=watching,
+                   saving=Saving(checkpoints, experiment.checkpoint, resume))
     result.summary["out"] = str(folder)  # rank 0 knows; now the others do
     return result
 

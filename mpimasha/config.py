@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from mpimasha import compressors, names
+from mpimasha.checkpoint import span
 from mpimasha.errors import UserError
 from mpimasha.methods import METHODS
 from mpimasha.names import nearest
@@ -21,10 +22,11 @@ from mpimasha.stop import Stop, check_every
 from mpimasha.transports import TRANSPORTS
 
 _PLAIN = {"workers": int, "seed": int, "wire": str}
-_TABLES = ("problem", "method", "compressor", "transport", "stop", "observe")
+_TABLES = ("problem", "method", "compressor", "transport", "stop", "observe", "checkpoint")
 _DEFAULT = {"problem": "bilinear", "method": "diana_og"}
 _NOT_IN_FILE = {"self", "up", "down", "refresh", "refresh_down", "workers"}  # parameters that other keys set
 _ROLES = ("up", "down", "refresh", "refresh_down")
+_SPAN = "10min"  # between checkpoints
 _PRACTICE = [field.name for field in fields(Practice)]  # options of any method that is trained with
 
 
@@ -45,6 +47,7 @@ class Experiment:
     stop: Stop
     every: int | str
     milestone: float
+    checkpoint: int | str
 
     def problem(self):
         return self.problem_class(**self.problem_options)
@@ -116,7 +119,7 @@ def experiment(document, label=None):
         method_options |= {role: compressor} if role in inspect.signature(method).parameters else {}
     built = Experiment(label or method.name, document, problem, problem_options, method, method_options, practice,
                        check_seed(document.get("seed", 0)), check_wire(wire), _transport(document), _stop(document),
-                       _every(document), _milestone(document))
+                       _every(document), _milestone(document), _checkpoint(document))
     built.method()  # its own checks of gamma, tau, compressor
     return built
 
@@ -244,6 +247,13 @@ def _milestone(document):
     if not 0 < value < 1:
         raise UserError(f"observe.milestone = {names.shown(value)} is out of range: use a number above 0 and below 1")
     return float(value)
+
+
+def _checkpoint(document):
+    table = document.get("checkpoint", {})
+    _known(table, ["every"], "checkpoint.")
+    span(table.get("every", _SPAN))
+    return table.get("every", _SPAN)
 
 
 def seeds(document):

@@ -33,7 +33,8 @@ class Fleet:
         self.workers, self.n, self.dtype = problem.workers, problem.n, problem.dtype
         self.owned = block(comm.rank, comm.size, problem.workers)
         self.operators = [problem.operator(m) for m in self.owned]
-        self.parts = Parts(problem.n, [problem.local_size(m) for m in self.owned])
+        some = any(problem.local_size(m) for m in range(problem.workers))
+        self.parts = Parts(problem.n, [problem.local_size(m) for m in self.owned], some)
         self.prox = problem.prox
         if self.parts:
             self.prox = Parted(self.parts, problem.prox, [problem.local_prox(m) for m in self.owned],
@@ -72,7 +73,7 @@ class Fleet:
         solo.owned = range(solo.workers)
         solo.operators = self.operators[:1] * solo.workers
         first = self.parts.local[0]
-        solo.parts = Parts(self.n, [first.stop - first.start] * solo.workers)
+        solo.parts = Parts(self.n, [first.stop - first.start] * solo.workers, bool(self.parts))
         if solo.parts:
             solo.prox = Parted(solo.parts, self.prox.shared, self.prox.local[:1] * solo.workers, self.prox.step)
         solo.batches = self.batches and self.batches[:1] * solo.workers

@@ -10,7 +10,7 @@ import sys
 from time import monotonic
 
 from mpimasha import environment
-from mpimasha.files import writing
+from mpimasha.files import replace_atomically, writing
 
 _LINE_SECONDS = 5.0
 _BAR_SECONDS = 0.2
@@ -38,13 +38,16 @@ class Observer:
 
 
 class Rows(Observer):
-    """Append each row to a JSON-lines file, at once and whole."""
+    """Append each row to a JSON-lines file, at once and whole; a resumed run begins with the rows before."""
 
     def __init__(self, path):
         self.path = path
 
     def start(self, run):
         with writing(self.path):
+            if run.rows:
+                text = "".join(json.dumps(finite(row)) + "\n" for row in run.rows)
+                replace_atomically(self.path, lambda file: file.write(text.encode()))
             self._file = open(self.path, "ab", buffering=0)
 
     def observe(self, run, row):

@@ -12,6 +12,8 @@ class Parts:
     n : int
     sizes : sequence of int
         Of the local parts of this rank's workers.
+    some : bool
+        Whether any worker, of whatever rank, has one: what depends on it must be the same on all ranks.
 
     Attributes
     ----------
@@ -22,16 +24,17 @@ class Parts:
         Of each worker, in the whole vector.
     """
 
-    def __init__(self, n, sizes):
+    def __init__(self, n, sizes, some=None):
         self.n, self.shared, self.local, stop = n, slice(0, n), [], n
         for size in sizes:
             self.local.append(slice(stop, stop + size))
             stop += size
         self.size = stop
+        self._some = stop > n if some is None else some
 
     def __bool__(self):
         """Whether there are local parts."""
-        return self.size > self.n
+        return self._some
 
     @property
     def largest(self):

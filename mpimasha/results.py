@@ -24,13 +24,18 @@ class RunDirectory(Observer):
     experiment leaves nothing behind.
     """
 
-    def __init__(self, path, experiment, ranks):
-        self.path, self.experiment, self.ranks = Path(path), experiment, ranks
+    def __init__(self, path, experiment, ranks, resume=False):
+        self.path, self.experiment, self.ranks, self.resume = Path(path), experiment, ranks, resume
 
     def start(self, run):
+        told = manifest(run, self.experiment, self.ranks)
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            write_json(self.path / "manifest.json", manifest(run, self.experiment, self.ranks))
+            if self.resume:
+                first = json.loads((self.path / "manifest.json").read_text())
+                again = {key: told[key] for key in ("started", "versions", "mpi", "ranks", "slurm_job")}
+                told = first | {"resumed": [*first.get("resumed", []), {"round": run.k, **again}]}
+            write_json(self.path / "manifest.json", told)
 
     def finish(self, run, result):
         result.summary["out"] = str(self.path)
@@ -38,6 +43,18 @@ class RunDirectory(Observer):
         with writing(self.path):
             replace_atomically(self.path / "final.npz", lambda file: np.savez(file, **arrays))
             write_json(self.path / "summary.json", result.summary)
+
+
+def experiment_of(folder):
+    """The experiment of a run directory, as its manifest has it."""
+    from mpimasha import config
+    try:
+        told = json.loads((Path(folder) / "manifest.json").read_text())
+        document, label = dict(told["experiment"]), told["label"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"run directory {shown(str(folder))} cannot be read ({error}): give the folder of a run, with "
+                        f"its manifest.json") from None
+    return config.experiment(document, label)
 
 
 def manifest(run, experiment, ranks):

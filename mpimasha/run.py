@@ -9,6 +9,7 @@ import numpy as np
 
 from mpimasha import state
 from mpimasha.channel import Channel
+from mpimasha.checkpoint import Saving
 from mpimasha.communicator import Communicator
 from mpimasha.compressors.base import PARTITION
 from mpimasha.compressors.identity import Identity
@@ -93,6 +94,7 @@ class Run:
         self.method = copy.deepcopy(chosen)
         together(lambda: self.method.bind(problem, self.fleet, self._channels(self.fleet, self.comm, transport)))
         self.method.set_parameters(self.constants)
+        self.rows = []  # measurements, on rank 0
         self.average = None if problem.strongly_monotone else np.zeros(problem.n, problem.dtype)
         self.comm.one_per_node_first(lambda: self._rehearse(chosen, transport))
 
@@ -116,6 +118,11 @@ class Run:
             for k in range(2):
                 self.problem.at_round(k)
                 understudy.step(k)
+
+    def resume_bill(self, wire_bytes, seconds):
+        """Go on counting from what was sent and spent before."""
+        self._sent_before = self.comm.sent["rounds"] - wire_bytes
+        self.ledger.seconds |= seconds
 
     @property
     def wire_bytes(self):
@@ -146,7 +153,7 @@ class Run:
 
 
 def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport="auto", observers=(), every="log",
-          reference="auto"):
+          reference="auto", saving=None):
     """Solve `problem` by `method`.
 
     Parameters
@@ -166,6 +173,8 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
         Rounds between two rows; "log" for about fifty rows a decade.
     reference : array, None or "auto"
         z* for the relative error; "auto" asks the problem, or solves it to rounding.
+    saving : Saving, optional
+        When checkpoints are written, and whether to begin with one.
 
     Returns
     -------
@@ -189,26 +198,37 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     run.comm.together(lambda: check_targets(problem, stop.targets, solvable))
     measure = Measure(run, reference)
     with np.errstate(all="ignore"):  # a diverging run is the solver's to report
-        return _loop(run, measure, stop, observers, every)
+        return _loop(run, measure, stop, observers, every, saving or Saving())
 
 
-def _loop(run, measure, stop, observers, every):
-    started, seconds, together = perf_counter(), 0.0, run.comm.together
-    run.start()
-    seconds += perf_counter() - started
+def _loop(run, measure, stop, observers, every, saving):
+    together, status, notes = run.comm.together, RUNNING, saving.begin(run)
+    rows, next_row, seconds = run.rows, 0, 0.0
+    if notes is None:
+        started = perf_counter()
+        run.start()
+        seconds += perf_counter() - started
+    else:
+        run.problem.at_round(max(run.k - 1, 0))
+        rows += notes["rows"]
+        next_row, seconds = notes["next_row"], notes["seconds"]
+    before = seconds  # of earlier jobs: a limit of seconds is for this one
     together(lambda: [observer.start(run) for observer in observers])
-    rows, next_row, status = [], 0, RUNNING
     while True:
         due = run.k >= next_row
         row = measure(stop.targets, full=due, seconds=seconds)
-        status, next_check = _decide(run, stop, row, seconds)
+        status, next_check, save = _decide(run, stop, row, seconds, before, saving)
         for observer in observers:
             observer.check(run, row)
-        if due or status != RUNNING:
+        last = status != RUNNING and not due and not (rows and rows[-1]["round"] == run.k)  # not resumed at its end
+        if due or last:
             row = row if due else measure(stop.targets, full=True, seconds=seconds)
             rows.append(row)
             together(lambda: [observer.observe(run, row) for observer in observers])
-            next_row = _next_row(run.k, every)
+            next_row = _next_row(run.k, every) if due else next_row
+        if save:
+            # without a row that a run which is not stopped here does not have
+            saving.save(run, {"rows": rows[:-1] if last else rows, "next_row": next_row, "seconds": seconds})
         if status != RUNNING:
             break
         started = perf_counter()
@@ -220,18 +240,18 @@ def _loop(run, measure, stop, observers, every):
     return result
 
 
-def _decide(run, stop, row, seconds):
-    """Rank 0 judges and says when to look again, at most 1 % of the rounds from now."""
+def _decide(run, stop, row, seconds, before, saving):
+    """Rank 0 judges, says when to look again, at most 1 % of the rounds from now, and whether to save first."""
     k = run.k
-    status, ahead = stop.judge(k, seconds, row), max(1, k // 100)
+    status, ahead = stop.judge(k, seconds - before, row), max(1, k // 100)
     if stop.rounds:
         ahead = min(ahead, max(1, stop.rounds - k))
     if stop.seconds and k:
         ahead = min(ahead, max(1, int(_CHECK_SECONDS * k / max(seconds, 1e-9))))
-    decision = np.array([_STATES.index(status), k + ahead], np.int64)
+    decision = np.array([_STATES.index(status), k + ahead, saving.due(k, status)], np.int64)
     with run.comm.billed_to("observers"):
         run.comm.broadcast(decision)
-    return _STATES[decision[0]], int(decision[1])
+    return _STATES[decision[0]], int(decision[1]), bool(decision[2])
 
 
 def _next_row(k, every):

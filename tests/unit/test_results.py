@@ -4,6 +4,7 @@ import json
 import math
 import os
 import stat
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -206,7 +207,7 @@ def test_a_new_file_has_the_permissions_the_umask_gives(tmp_path):
 
 def test_rows_are_on_disk_line_by_line_with_null_for_what_json_cannot_hold(tmp_path):
     rows = Rows(tmp_path / "rows.jsonl")
-    rows.start(None)
+    rows.start(SimpleNamespace(rows=[]))
     rows.observe(None, {"round": 0, "gap": math.nan, "error": np.float64(math.inf), "bits": np.float64(2.5),
                         "none": None})
     assert read_rows(tmp_path) == [{"round": 0, "gap": None, "error": None, "bits": 2.5, "none": None}]
