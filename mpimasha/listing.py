@@ -12,8 +12,8 @@ _OPTIONS = ("down", "refresh", "batch", "participation")
 _STANDING = """\
 proved: the step size has a theorem in docs/theory.rst.  reconstructed: after a paper whose full text was not at hand.
 observed: seen to work, or to stall, in runs.  Without a theorem method.gamma must be given, as a number or as "0.25/L";
-diana_og, the method of a run that names none, finds its own step.  trains: takes the options of training (metric, warm-up,
-...: docs/networks.rst) and variables that belong to one worker."""
+diana_og, the method of a run that names none, finds its own step.  trains: takes the options of training (metric,
+warm-up, ...: docs/networks.rst) and variables that belong to one worker."""
 
 
 def listing(what=None):
