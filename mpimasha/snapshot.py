@@ -80,9 +80,8 @@ def _declared(run):
     """(owner, name, buffers of the owner, whether it is shared) of every declared state in use."""
     for owner, instance, common in _owners(run):
         buffers = state.buffers(instance)
-        for name, declaration in state.declared(type(instance)).items():
-            if name in buffers:
-                yield owner, name, buffers, common or isinstance(declaration, state.Shared)
+        for name, declaration in state.used(instance).items():
+            yield owner, name, buffers, common or isinstance(declaration, state.Shared)
 
 
 def _shared(run):

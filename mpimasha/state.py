@@ -124,6 +124,11 @@ def allocate(instance, workers, n, dtype, parts=None, unused=()):
     instance.__dict__["_linear"] = {k: Linear.of(s.vector(buffers, parts)) for k, s in declarations.items()}
 
 
+def used(instance):
+    """{name: declaration} of the state that `instance` has buffers for."""
+    return {k: s for k, s in declared(type(instance)).items() if k in buffers(instance)}
+
+
 def buffers(instance):
     """{name: array} of the declared state: the arrays themselves, not copies."""
     return instance.__dict__["_buffers"]

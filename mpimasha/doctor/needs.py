@@ -109,8 +109,8 @@ class _DryRun(Run):
 def _memory(run, problem):
     """{what for: bytes} on this rank."""
     method, fleet, seen = run.method, run.fleet, set()
-    declarations, buffers = state.declared(type(method)), state.buffers(method)
-    private = [buffers[name] for name, kept in declarations.items() if isinstance(kept, PerWorker) and name in buffers]
+    declarations, buffers = state.used(method), state.buffers(method)
+    private = [buffers[name] for name, kept in declarations.items() if isinstance(kept, PerWorker)]
     channels = [channel for channel in vars(method).values() if isinstance(channel, Channel)]
     vector = problem.n * problem.dtype.itemsize
     return {"workers": held([private, [state.buffers(channel.memory) for channel in channels], fleet._scratch], seen),

@@ -153,7 +153,7 @@ def _over_ranks(name, run, world, rounds):
     alone, together = Tape(run()), Tape(run(world=world))
     alone.play(rounds), together.play(rounds)
     mine, others = (state.buffers(tape.run.method) for tape in (alone, together))
-    for key, kind in state.declared(type(together.run.method)).items():
+    for key, kind in state.used(together.run.method).items():
         serial = mine[key] if isinstance(kind, state.Shared) else mine[key][together.run.fleet.owned]
         if serial.tobytes() != others[key].tobytes():
             return f"{name}: self.{key} on rank {world.rank} of {world.size} is not that of one process after " \

@@ -122,9 +122,7 @@ def _other_state(tape, method, fleet):
         if getattr(fleet.ledger, key) != getattr(tape.run.ledger, key):
             return f"the ledger's {key} are others than"
     mine, others = state.buffers(method), state.buffers(tape.run.method)
-    for key, kind in state.declared(type(method)).items():
-        if key not in mine:
-            continue
+    for key, kind in state.used(method).items():
         serial = others[key] if isinstance(kind, state.Shared) else others[key][fleet.owned]
         if serial.tobytes() != mine[key].tobytes():
             return f"self.{key} ends at other numbers than"
