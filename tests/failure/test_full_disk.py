@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -89,7 +90,7 @@ def test_a_row_that_the_disk_takes_half_of_is_taken_back(tmp_path):
             return getattr(self.file, name)
 
     rows = observers.Rows(Path(tmp_path, "rows.jsonl"))
-    rows.start(None)
+    rows.start(SimpleNamespace(rows=[]))
     rows._file = Filling(rows._file, room=25)
     rows.observe(None, {"round": 1})
     with pytest.raises(mm.UserError, match="No space left on device"):
