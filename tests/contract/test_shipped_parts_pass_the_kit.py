@@ -69,8 +69,9 @@ def test_messages_are_what_they_say_and_cost(bound):
     check_wire(parse(text)[0], n=n, workers=workers, wires=WIRES, exchanges=4)
 
 
-@pytest.mark.parametrize("name", [name for name, cls in PROBLEMS.items() if not cls.scored])  # networks: test_adversarial
+@pytest.mark.parametrize("name", [name for name, cls in PROBLEMS.items() if not cls.scored])
 def test_operators_constants_and_solutions_fit(name):
+    """Networks are not monotone: tests/unit/test_adversarial.py has their operators."""
     made = problem(name)
     check_operator(made, mean=whole(made), radius=0.5)
 
