@@ -35,6 +35,8 @@ def error(row, name):
     values = [row[name]] + ([row.get("gap_average")] if name == "gap" else [])
     return min((v for v in values if v is not None), default=None)
 
+_FAR = 1e12  # |z - z0|^2 / (1 + |z0|^2) of weights at which a network is lost, though all its numbers may be finite
+
 
 class Measure:
     """Measures a run; the exchange it needs is not billed to the run.
@@ -75,6 +77,8 @@ class Measure:
         if full:
             row["operator_calls"] = self._operator_calls()
         if run.problem.scored:
+            if row["distance"] > _FAR:
+                row["distance"] = np.inf
             if full:
                 row |= run.problem.scores(z, run.comm)
         elif (full or "residual" in targets) and not run.fleet.parts:
