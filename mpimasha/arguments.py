@@ -24,7 +24,9 @@ def parse(argv):
     compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
     compare.add_argument("experiment", metavar="EXPERIMENT.toml")
     resume = commands.add_parser("resume", help="go on with a run that was stopped, from its newest checkpoint")
-    resume.add_argument("run", metavar="RUN_DIR", help="the folder of the run")
+    resume.add_argument("run", metavar="RUN_DIR", help="the folder of the run, or of the comparison")
+    resume.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
+                        help="another limit, as in stop.rounds=20000: keys of stop, observe, checkpoint, transport")
     resume.add_argument("-v", "--verbose", action="store_true")
     resume.add_argument("-q", "--quiet", action="store_true")
     evaluate = commands.add_parser("evaluate", help="judge trained networks on the part of the data kept for the end")

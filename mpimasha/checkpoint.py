@@ -8,8 +8,10 @@ the others.  Every file is written under another name, synced, renamed; the fold
 import hashlib
 import json
 import logging
+import math
 import re
 import shutil
+import sys
 from pathlib import Path
 from time import monotonic
 
@@ -19,9 +21,9 @@ from mpimasha import snapshot
 from mpimasha.errors import UserError
 from mpimasha.files import replace_atomically, writing
 from mpimasha.names import fits, shown
-from mpimasha.stop import SECONDS
 
-_FORMAT, _KEPT = 1, 2
+CHANGEABLE = ("stop", "observe", "checkpoint", "transport")  # tables that do not change the rounds of a run
+_FORMAT, _KEPT = 2, 2
 _log = logging.getLogger("mpimasha")
 
 
@@ -38,6 +40,7 @@ class Checkpoints:
 
     def __init__(self, folder, identity):
         self.folder, self.identity = Path(folder) / "checkpoints", identity
+        self._data = None
 
     # -- saving ------------------------------------------------------------------------------
 
@@ -51,10 +54,10 @@ class Checkpoints:
         """
         where = self.folder / f"round-{run.k:012d}"
         digests = run.comm.gather_objects(run.comm.together(lambda: self._write_parts(run, where)))
-        traffic = run.comm.gather_objects(run.wire_bytes)
+        bills = run.comm.gather_objects((run.wire_bytes, run.ledger.seconds))
         if run.comm.rank == 0:
-            record = {"format": _FORMAT, "identity": self.identity, "round": run.k, "ranks": run.comm.size,
-                      "wire_bytes": traffic, "seconds": run.ledger.seconds, "notes": notes,
+            record = {"format": _FORMAT, "identity": self.identity, "data": self._of_data(run), "round": run.k,
+                      "ranks": run.comm.size, "bills": bills, "notes": notes,
                       "files": {name: digest for part in digests for name, digest in part.items()}}
             text = json.dumps(record, indent=2) + "\n"
         run.comm.together(lambda: self._complete(where, text) if run.comm.rank == 0 else None)
@@ -86,21 +89,24 @@ class Checkpoints:
     def restore(self, run):
         """Put the newest whole checkpoint into `run`, which has not started; its notes; collective.
 
+        None if no checkpoint was ever completed: then the run begins anew.
+
         Raises
         ------
         UserError
-            There is none.
+            There were some, but none can be used.
         """
         comm = run.comm
         candidates = comm.gather_objects(sorted(self.folder.glob("round-*"), reverse=True))[0]
+        if not comm.gather_objects(any((where / "complete.json").exists() for where in candidates))[0]:
+            return None
         for where in candidates:
             found = _attempt(lambda: self._read(where, run))
             faults = [fault for _, fault in comm.gather_objects((None, found[1])) if fault]
             if not faults:
                 record, common, own = found[0]
                 snapshot.restore(run, common, own)
-                same = record["ranks"] == comm.size
-                run.resume_bill(record["wire_bytes"][comm.rank if same else 0], record["seconds"])
+                run.resume_bill(*record["bills"][comm.rank if record["ranks"] == comm.size else 0])
                 return record["notes"]
             if comm.rank == 0:
                 _log.warning("checkpoint %s is not used: %s", where.name, faults[0])
@@ -112,6 +118,8 @@ class Checkpoints:
         record = json.loads((where / "complete.json").read_text())
         if record["format"] != _FORMAT or record["identity"] != self.identity:
             raise ValueError("it belongs to another experiment or version")
+        if run.comm.rank == 0 and record["data"] != self._of_data(run):
+            raise ValueError("the data of the problem have changed since")
         common, own = self._load(where, "shared.npz", record), {}
         for name in record["files"]:
             if name.startswith("workers-"):
@@ -121,6 +129,15 @@ class Checkpoints:
         rows = {name: [own[f"{name}/{m}"] for m in run.fleet.owned] for name in snapshot.of_workers(run)}
         snapshot.check(run, common, rows)
         return record, common, rows
+
+    def _of_data(self, run):
+        """A digest of what the problem is, data included: files change under their names; None if it does not say."""
+        if self._data is None:
+            try:
+                self._data = hashlib.sha256(run.problem.identity().encode()).hexdigest()
+            except NotImplementedError:
+                pass
+        return self._data
 
     def _load(self, where, name, record):
         if _digest(where / name) != record["files"][name]:
@@ -136,35 +153,41 @@ class Saving:
     ----------
     checkpoints : Checkpoints, optional
     every : int or str
-        Rounds from one to the next, or a time as in "10min"; 0 for none but that at the end of `stop.seconds`.
+        Rounds from one to the next, or a time as in "10min"; 0 for none but that of a run which is stopped early.
     resume : bool
         Begin with the newest.
     """
 
     def __init__(self, checkpoints=None, every=0, resume=False):
         self.checkpoints, self.resume = checkpoints, resume
-        self.rounds, self.seconds = span(every) if checkpoints else (0, 0.0)
-        self._next_round, self._next_time = self.rounds, monotonic() + self.seconds
+        self._rounds, self._seconds = span(every) if checkpoints else (0, 0.0)
+        self._after(0)
 
     def begin(self, run):
         """The notes of the checkpoint that `run` goes on from; None for a run from the start."""
         notes = self.checkpoints.restore(run) if self.resume else None
+        if self.resume and notes is None and run.comm.rank == 0:
+            _log.warning("there is no checkpoint yet: the run begins anew")
         self._after(run.k)
         return notes
 
-    def due(self, k, status):
-        """Whether to save after k rounds; asked on rank 0."""
-        if self.checkpoints is None:
-            return False
-        return status == SECONDS or bool(self.rounds and k >= self._next_round) \
-            or bool(self.seconds and monotonic() >= self._next_time)
+    @property
+    def timed(self):
+        """Whether checkpoints are a time apart, not rounds."""
+        return self._seconds > 0
+
+    def due(self, k):
+        """Whether to save after k rounds; where they are a time apart, ranks may disagree."""
+        return k >= self.next_round or monotonic() >= self._next_time
 
     def save(self, run, notes):
-        self.checkpoints.save(run, notes)
+        if self.checkpoints is not None:
+            self.checkpoints.save(run, notes)
         self._after(run.k)
 
     def _after(self, k):
-        self._next_round, self._next_time = k + self.rounds, monotonic() + self.seconds
+        self.next_round = k + self._rounds if self._rounds else sys.maxsize
+        self._next_time = monotonic() + self._seconds if self._seconds else math.inf
 
 
 _UNITS = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -182,8 +205,8 @@ def span(every):
 
 
 def identity(document):
-    """Of an experiment, all but what does not change its rounds: limits, rows, checkpoints, transport."""
-    kept = {key: value for key, value in document.items() if key not in ("stop", "observe", "checkpoint", "transport")}
+    """Of an experiment, all but what does not change its rounds."""
+    kept = {key: value for key, value in document.items() if key not in CHANGEABLE}
     return hashlib.sha256(json.dumps(kept, sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -1,28 +1,24 @@
 """The command line: what was asked for, and the runs that follow from it."""
 
-import json
 import logging
 import sys
-from functools import partial
-from pathlib import Path
+from contextlib import nullcontext
 
-from mpimasha import arguments, config, doctor, evaluation, observers, plotting, results, tables
+from mpimasha import arguments, batch, comparison, config, doctor, evaluation, results, single
 from mpimasha.bench import command as bench
-from mpimasha.checkpoint import Checkpoints, Saving, identity
+from mpimasha.checkpoint import CHANGEABLE
 from mpimasha.communicator import Communicator
 from mpimasha.errors import UserError
-from mpimasha.files import writing
 from mpimasha.listing import listing
-from mpimasha.measure import ERRORS, check_targets
+from mpimasha.measure import check_targets
 from mpimasha.names import nearest
+from mpimasha.notice import Notice
 from mpimasha.problems import PROBLEMS
 from mpimasha.randomness import Stream
-from mpimasha.run import solve
 from mpimasha.server import check_server
-from mpimasha.stop import DIVERGED, SECONDS
+from mpimasha.stop import SLURM
 from mpimasha.transports import choose
 
-DONE, EXIT_DIVERGED, EXIT_STOPPED = 0, 4, 8  # 1 and 2, failure and bad input, are launch.guard's
 parse = arguments.parse
 _log = logging.getLogger("mpimasha")
 _SHORT = {"method": "method.name", "compressor": "compressor.up", "server_compressor": "compressor.down",
@@ -44,28 +40,35 @@ def execute(options, comm):
     _configure_log(options, comm)
     if options.command in _WITHOUT_EXPERIMENT:
         return _WITHOUT_EXPERIMENT[options.command](options, comm)
-    prepared = comm.together(lambda: _prepared(options, comm.size))
-    _load(prepared, comm)
-    if options.command == "doctor":
-        return doctor.examine(options, prepared, comm)
-    return (_compare if options.command == "compare" else _run)(options, prepared, comm)
+    with Notice().by_signals() if options.command in _RUNS else nullcontext() as notice:
+        prepared = comm.together(lambda: _prepared(options, comm.size))
+        _load(prepared, comm)
+        if options.command == "doctor":
+            return doctor.examine(options, prepared, comm)
+        document, label = comm.together(lambda: _document(options))
+        if _is_comparison(options, document, label):
+            return comparison.execute(options, prepared, comm, notice, document)
+        return single.execute(options, prepared, comm, notice)
 
 
 def _list(options, comm):
     if comm.rank == 0:
         sys.stdout.write(listing(options.what))
-    return DONE
+    return single.DONE
 
 
+_RUNS = ("run", "compare", "resume")
 _WITHOUT_EXPERIMENT = {"list": _list, "evaluate": evaluation.execute, "bench": bench.execute}
 
 
-# -- run and compare ---------------------------------------------------------------------
+# -- experiments -------------------------------------------------------------------------
 
 
 def _prepared(options, ranks):
     """[(experiment, problem)]: read, checked, problems built (one for all blocks that share it)."""
     experiments, built, pairs = _experiments(options), {}, []
+    if options.command in _RUNS and any(experiment.stop.seconds == SLURM for experiment in experiments):
+        batch.job()
     for experiment in experiments:
         key = (experiment.problem_class, repr(sorted(experiment.problem_options.items())))
         if key not in built:
@@ -102,193 +105,62 @@ def _check_fit(experiment, problem, method):
     if bound["down"] is not None:
         check_server(bound["down"])
     choose(experiment.transport, bound["up"])
-    check_targets(problem, experiment.stop.targets, _solvable(problem))
+    check_targets(problem, experiment.stop.targets, problem.solvable)
 
 
 def _experiments(options):
-    if options.command == "resume":
-        return [results.experiment_of(options.run)]
-    wishes = [(key, getattr(options, short)) for short, key in _SHORT.items() if getattr(options, short) is not None]
-    if options.experiment is None:
-        if wishes or options.settings:
-            raise UserError("the options given describe an experiment: name its file or its problem too")
+    """What the options describe, checked; a comparison is several."""
+    document, label = _document(options)
+    if document is None:
         return []
-    document = _document(options)
-    for setting in options.settings:
-        key, equals, value = setting.partition("=")
-        if not equals or not key:
-            raise UserError(f"--set {setting} has no value: write --set KEY=VALUE, as in --set stop.rounds=100")
-        wishes.append((key, config.scalar(value)))
-    config.override_all(document, wishes)
-    if options.command == "compare" or (options.command == "doctor" and "compare" in document):
+    if _is_comparison(options, document, label):
         return config.comparison(document)
-    for key in ("compare", "seeds"):
-        document.pop(key, None)
-    return [config.experiment(document)]
+    return [config.experiment({key: value for key, value in document.items() if key not in ("compare", "seeds")}, label)]
+
+
+def _is_comparison(options, document, label):
+    if options.command == "resume":
+        return label is None
+    return options.command == "compare" or (options.command == "doctor" and "compare" in document)
 
 
 def _document(options):
-    name = options.experiment
+    """(what the user wrote, overrides included; its label if it is that of a run to go on with)."""
+    settings = [_setting(text) for text in options.settings]
+    if options.command == "resume":
+        document, label = results.document_of(options.run)
+        for key, _ in settings:
+            if key.partition(".")[0] not in CHANGEABLE:
+                raise UserError(f"--set {key} would make it another run: resume takes the keys of "
+                                f"{', '.join(CHANGEABLE)}; start a new run for others")
+        config.override_all(document, settings)
+        for block in document.get("compare", []):
+            config.forget(block, settings)
+        return document, label
+    wishes = [(key, getattr(options, short)) for short, key in _SHORT.items() if getattr(options, short) is not None]
+    wishes += settings
+    if options.experiment is None:
+        if wishes:
+            raise UserError("the options given describe an experiment: name its file or its problem too")
+        return None, None
+    document = _named(options.experiment)
+    config.override_all(document, wishes)
+    return document, None
+
+
+def _setting(text):
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set {text} has no value: write --set KEY=VALUE, as in --set stop.rounds=100")
+    return key, config.scalar(value)
+
+
+def _named(name):
     if name.endswith(".toml"):
         return config.read(name)
     if name in PROBLEMS:
         return {"problem": {"name": name}}
     raise UserError(f"{name!r} is neither an experiment file ending in .toml nor a problem{nearest(name, PROBLEMS)}")
-
-
-def _run(options, prepared, comm):
-    (experiment, problem), = prepared
-    resume = options.command == "resume"
-    folder = Path(options.run) if resume else _folder(options, comm, f"{problem.name}-{experiment.method_class.name}")
-    _log.info(_caption(prepared, comm))
-    result = _solve(experiment, problem, folder, comm, resume)
-    if comm.rank == 0:
-        _say(options, summary(result))
-        if result.status == SECONDS:
-            _say(options, f"go on with: mpimasha resume {folder}")
-        if options.json:
-            sys.stdout.write(json.dumps(observers.finite(result.summary)) + "\n")
-    return {DIVERGED: EXIT_DIVERGED, SECONDS: EXIT_STOPPED}.get(result.status, DONE)
-
-
-def _compare(options, prepared, comm):
-    folder, folders = _folder(options, comm, Path(options.experiment).stem), _folder_names(prepared)
-    found, repeated = {}, len({experiment.seed for experiment, _ in prepared}) > 1
-    _log.info(_caption(prepared, comm))
-    for experiment, problem in prepared:
-        where = folder / folders[experiment.label]
-        result = _solve(experiment, problem, where / f"seed-{experiment.seed}" if repeated else where, comm)
-        found.setdefault(experiment.label, []).append(result)
-    comm.together(lambda: _compared(options, prepared, found, folder, comm) if comm.rank == 0 else None)
-    return EXIT_DIVERGED if any(r.status == DIVERGED for several in found.values() for r in several) else DONE
-
-
-def _compared(options, prepared, found, folder, comm):
-    """Print, write and plot what was found: label -> list of Result."""
-    caption, (experiment, problem) = _caption(prepared, comm), prepared[0]
-    if problem.scored:
-        table, footnote = tables.text(*tables.training(found, experiment.milestone)), _TRAINING
-        draw = partial(plotting.training, found, title=caption, level=experiment.milestone)
-    else:
-        single = {label if len(several) == 1 else f"{label}, seed {result.summary['seed']}": result
-                  for label, several in found.items() for result in several}
-        table, footnote = tables.text(*tables.comparison(single, _target(prepared))), _FOOTNOTE
-        draw = partial(plotting.comparison, single, title=caption)
-    _say(options, "\n" + table + "\n\n" + footnote)
-    with writing(folder):
-        (folder / "table.txt").write_text(table + "\n")
-    _plot(options, draw, folder)
-    if options.json:
-        rows = [observers.finite(result.summary) for several in found.values() for result in several]
-        sys.stdout.write(json.dumps({"rows": rows}) + "\n")
-
-
-def _target(prepared):
-    """The lowest level that a run aims at, of the measure the runs are judged by."""
-    stops = [e.stop.resolved(problem, _solvable(problem)) for e, problem in prepared]
-    targets = [getattr(stop, name) for name in ERRORS for stop in stops]
-    return min(filter(None, targets), default=tables.MILESTONE)
-
-
-def _solvable(problem):
-    return problem.strongly_monotone or problem.solution() is not None
-
-
-_FOOTNOTE = ("up, down: Mbit per worker until the error first fell that low, first exchange and refreshes "
-             "included.\nvs og: the bits of og over this method's, at the last level: uplink, and both directions; "
-             "above 1x is fewer bits.")
-
-_TRAINING = ("accuracy, robust: on the validation part after the last round, mean over seeds ± half the 95 % interval; "
-             "robust\nis under PGD with 20 steps.  MB: up and down per worker, first exchange and refreshes included, "
-             "to that robust accuracy\nas the rows saw it.  vs sgda: the MB of sgda over this method's; above 1x is "
-             "fewer.")
-
-
-def _solve(experiment, problem, folder, comm, resume=False):
-    where = comm.gather_objects(results.where())
-    watching = []
-    checkpoints = Checkpoints(folder, identity(experiment.document))
-    if comm.rank == 0:
-        watching = [results.RunDirectory(folder, experiment, where, resume), observers.Rows(folder / "rows.jsonl"),
-                    observers.Progress(experiment.stop, experiment.label), _Header()]
-    result = solve(problem, experiment.method(), comm=comm, seed=experiment.seed, wire=experiment.wire,
-                   stop=experiment.stop, transport=experiment.transport, every=experiment.every, observers=watching,
-                   saving=Saving(checkpoints, experiment.checkpoint, resume))
-    result.summary["out"] = str(folder)  # rank 0 knows; now the others do
-    return result
-
-
-class _Header(observers.Observer):
-    """Says, before round 1, what is about to run and on which theorem its step size rests."""
-
-    def start(self, run):
-        method, constants = run.method, run.constants
-        tau = "" if method.parameters["tau"] is None else f", tau = {method.tau:.4g}"
-        L = constants.known("L")
-        over_L = "" if L is None else f" = {method.gamma * L:.3g}/L"
-        _log.info("%s, %s: gamma = %.4g%s%s", method.name, method.compressors, method.gamma, over_L, tau)
-        if method.basis:
-            _log.info("%s%s", "step size of " if method.from_theory else "", method.basis)
-        if constants.estimated:
-            _log.info("%s estimated by Lanczos' method at the start", " and ".join(constants.estimated))
-        _log.debug("L = %s, L_rms = %s, mu = %s", *map(constants.known, ("L", "L_rms", "mu")))
-
-
-def summary(result):
-    """The end of a run, for a human."""
-    s, end = result.summary, {"converged": "reached its target", "rounds": "reached its limit of rounds",
-                              "seconds": "reached its limit of seconds", "diverged": "DIVERGED"}[result.status]
-    names = {"relative_error": "relative error", "residual": "residual", "gap": "gap", "gap_average": "gap of average"}
-    measured = [(name, s[key]) for key, name in names.items() if s[key] is not None]
-    lines = [("", f"{s['method']} {end} after {s['rounds']} rounds")]
-    lines += [(name, f"{value:.3e}") for name, value in measured]
-    lines += [(name.replace("_", " "), f"{s[name]:.4f}") for name in ("accuracy", "robust_accuracy") if name in s]
-    lines += [("uplink", f"{s['uplink_bits_per_worker'] / 1e6:.4g} Mbit per worker"),
-              ("downlink", f"{s['downlink_bits_per_worker'] / 1e6:.4g} Mbit per worker"),
-              ("handed to MPI", f"{s['wire_bytes_per_rank'] / 1e6:.4g} MB per rank"),
-              ("time", f"{s['seconds']:.2f} s: {s['seconds_compute']:.2f} operators, {s['seconds_compress']:.2f} "
-                       f"compression, {s['seconds_communicate']:.2f} communication"),
-              ("results", s["out"])]
-    return "\n".join(f"{name:<16}{value}" if name else value for name, value in lines)
-
-
-def _caption(prepared, comm):
-    experiment, problem = prepared[0]
-    ranks = f"{comm.size} rank{'s' * (comm.size > 1)}"
-    return f"{problem.name}, n = {problem.n}, {problem.workers} workers on {ranks} ({results.mpi_library(comm)}), " \
-           f"{experiment.wire or problem.dtype.name} on the wire"
-
-
-def _plot(options, draw, folder):
-    if not plotting.available():
-        _say(options, "no plot: matplotlib is not installed (pip install 'mpimasha[plot]')")
-        return
-    with writing(folder):
-        draw(path=folder / "comparison.png")
-    _say(options, f"plot: {folder / 'comparison.png'}")
-
-
-def _folder(options, comm, name):
-    """The run's folder: rank 0's choice, known to all."""
-    return Path(comm.gather_objects(results.default_folder(name) if options.out is None else options.out)[0])
-
-
-def _folder_names(prepared):
-    """{label: name of a folder}, all different whatever the labels hold."""
-    names, taken = {}, {"table.txt", "comparison.png"}
-    for number, (experiment, _) in enumerate(prepared, 1):
-        if experiment.label in names:  # another seed
-            continue
-        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in experiment.label).lstrip(".")[:100]
-        names[experiment.label] = name if name and name not in taken else f"{name or 'run'}-{number}"
-        taken.add(names[experiment.label])
-    return names
-
-
-def _say(options, text):
-    if not options.quiet:
-        sys.stdout.write(text + "\n")
-        sys.stdout.flush()
 
 
 def _configure_log(options, comm):

@@ -87,6 +87,13 @@ def override(document, key, value):
     section[leaf] = value
 
 
+def forget(document, wishes):
+    """Remove the dotted keys of (key, value) pairs."""
+    for key, _ in wishes:
+        table, _, leaf = key.partition(".")
+        document.get(table, {}).pop(leaf, None)
+
+
 def override_all(document, wishes):
     """Apply (key, value) pairs, names first because a new name clears its table."""
     for key, value in sorted(wishes, key=lambda wish: not wish[0].endswith(".name")):

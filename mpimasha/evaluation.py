@@ -11,7 +11,7 @@ from mpimasha import attacks, config, intervals, tables
 from mpimasha.errors import UserError
 from mpimasha.files import writing
 from mpimasha.names import shown
-from mpimasha.results import write_json
+from mpimasha.results import is_comparison, write_json
 from mpimasha.run import check_seed
 
 PARTS = ("test", "validation")
@@ -41,6 +41,7 @@ def execute(options, comm):
 def _runs(folder):
     """The run directories in `folder`: itself, or those below it."""
     found = sorted(path.parent for path in folder.glob("**/manifest.json")) if folder.is_dir() else []
+    found = [run for run in found if not is_comparison(run)]
     if not found:
         raise UserError(f"{str(folder)!r} is no run directory and holds none: give the folder of `mpimasha run` or "
                         f"`mpimasha compare`, with its manifest.json")

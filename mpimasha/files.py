@@ -19,7 +19,7 @@ def writing(path):
 
 
 def replace_atomically(path, write):
-    """Call ``write(binary file)`` on a temporary neighbour of `path`, fsync, rename."""
+    """Call ``write(binary file)`` on a temporary neighbour of `path`, fsync, rename; the name outlives a crash too."""
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -32,6 +32,18 @@ def replace_atomically(path, write):
     except BaseException:
         os.unlink(temporary)
         raise
+    _sync_names(path.parent)
+
+
+def _sync_names(folder):
+    """Make the names in `folder` as lasting as what is in the files; some file systems cannot."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)
 
 
 def _umask():

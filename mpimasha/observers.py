@@ -38,16 +38,15 @@ class Observer:
 
 
 class Rows(Observer):
-    """Append each row to a JSON-lines file, at once and whole; a resumed run begins with the rows before."""
+    """Append each row to a JSON-lines file, at once and whole; it begins with the rows that the run has already."""
 
     def __init__(self, path):
         self.path = path
 
     def start(self, run):
         with writing(self.path):
-            if run.rows:
-                text = "".join(json.dumps(finite(row)) + "\n" for row in run.rows)
-                replace_atomically(self.path, lambda file: file.write(text.encode()))
+            text = "".join(json.dumps(finite(row)) + "\n" for row in run.rows)
+            replace_atomically(self.path, lambda file: file.write(text.encode()))
             self._file = open(self.path, "ab", buffering=0)
 
     def observe(self, run, row):
@@ -109,8 +108,8 @@ class Progress(Observer):
                 parts.append(math.log(row[name]) / math.log(min(getattr(stop, name), 0.5)))
         if stop.rounds:
             parts.append(row["round"] / stop.rounds)
-        if stop.seconds:
-            parts.append(row["seconds"] / stop.seconds)
+        if stop.limit:
+            parts.append(row["seconds"] / stop.limit)
         return min(1.0, max(parts))
 
 

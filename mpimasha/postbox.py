@@ -42,6 +42,13 @@ class PostBox:
         """Leave this rank's process id."""
         self._put(f"pid.{socket.gethostname()}.{os.getpid()}", os.getpid())
 
+    def take_notice(self, ready):
+        """Leave word whether SIGUSR1 now means to save what there is, and end."""
+        if ready:
+            self._put("notice", True)
+        else:
+            (self.folder / "notice").unlink(missing_ok=True)
+
     def leave(self, code):
         """Leave the exit code that all ranks agreed on; False if the box is gone."""
         return self._put("code", code)
@@ -83,6 +90,10 @@ class PostBox:
     def first(self):
         """{rank, host, and code or text} of the first rank that ended badly, or None."""
         return self._get("first")
+
+    def takes_notice(self):
+        """Whether the ranks, given SIGUSR1, save themselves and end."""
+        return self._get("notice") is not None
 
     def seen(self):
         """How many ranks have seen this box."""

@@ -6,6 +6,7 @@ import platform
 import socket
 from datetime import datetime
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -34,43 +35,84 @@ class RunDirectory(Observer):
             if self.resume:
                 first = json.loads((self.path / "manifest.json").read_text())
                 again = {key: told[key] for key in ("started", "versions", "mpi", "ranks", "slurm_job")}
-                told = first | {"resumed": [*first.get("resumed", []), {"round": run.k, **again}]}
+                again = [*first.get("resumed", []), {"round": run.k, **again}]
+                told = first | {"experiment": told["experiment"], "resumed": again}
             write_json(self.path / "manifest.json", told)
 
     def finish(self, run, result):
         result.summary["out"] = str(self.path)
-        arrays = {"z": result.z} if result.w is None else {"z": result.z, "w": result.w}
+        arrays = {name: getattr(result, name) for name in ("z", "w", "average")}
+        arrays = {name: array for name, array in arrays.items() if array is not None}
         with writing(self.path):
             replace_atomically(self.path / "final.npz", lambda file: np.savez(file, **arrays))
             write_json(self.path / "summary.json", result.summary)
 
 
-def experiment_of(folder):
-    """The experiment of a run directory, as its manifest has it."""
-    from mpimasha import config
+def document_of(folder):
+    """(document, label) of the experiment in a run directory; the label is None if it is a comparison."""
     try:
         told = json.loads((Path(folder) / "manifest.json").read_text())
-        document, label = dict(told["experiment"]), told["label"]
+        if "comparison" in told:
+            return dict(told["comparison"]), None
+        return dict(told["experiment"]), told["label"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"run directory {shown(str(folder))} cannot be read ({error}): give the folder of a run, with "
                         f"its manifest.json") from None
-    return config.experiment(document, label)
+
+
+def is_comparison(folder):
+    """Whether the manifest in `folder` is that of a comparison, which has its runs in folders below."""
+    try:
+        return "comparison" in json.loads((Path(folder) / "manifest.json").read_text())
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def announce(folder, document):
+    """Write the manifest of a comparison, before its first run."""
+    with writing(folder):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_json(Path(folder) / "manifest.json", {"comparison": document, "started": _now(), "versions": _versions()})
+
+
+def read(folder):
+    """The `Result` that a run left in its folder when it ended, however it did; None if it has not."""
+    from mpimasha.run import Result
+    folder = Path(folder)
+    try:
+        summary = json.loads((folder / "summary.json").read_text())
+        rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+        with np.load(folder / "final.npz") as final:
+            arrays = [final[name] if name in final.files else None for name in ("z", "w", "average")]
+        return Result(summary["status"], rows, *arrays, summary)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise UserError(f"run directory {shown(str(folder))} cannot be read ({error}): move it away, and resume to run "
+                        f"it anew") from None
 
 
 def manifest(run, experiment, ranks):
     """Everything needed to repeat the run, and where it took place."""
-    import numba
     return {
         "experiment": experiment.document, "label": experiment.label, "seed": run.seed, "wire": run.wire.name,
         "workers": run.fleet.workers, "gamma": run.method.gamma, "tau": run.method.parameters["tau"],
         "basis": run.method.basis, **{name: run.constants.known(name) for name in ("L", "mu", "L_rms")},
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "versions": {"mpimasha": mpimasha.__version__, "python": platform.python_version(), "numpy": np.__version__,
-                     "numba": numba.__version__},
+        "started": _now(), "versions": _versions(),
         "mpi": mpi_library(run.comm), "machine": platform.machine(),
         "ranks": [dict(zip(("rank", "host", "pid"), (r, *where))) for r, where in enumerate(ranks)],
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
+
+
+def _now():
+    return datetime.now().astimezone().isoformat(timespec="seconds")
+
+
+def _versions():
+    import numba
+    return {"mpimasha": mpimasha.__version__, "python": platform.python_version(), "numpy": np.__version__,
+            "numba": numba.__version__}
 
 
 def mpi_library(comm):

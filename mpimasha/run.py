@@ -1,9 +1,8 @@
-"""The loop: a method steps, observers look on, rank 0 decides when it ends."""
+"""A run: a problem, a method and ranks, put together; and what became of it."""
 
 import copy
-import math
 from dataclasses import dataclass
-from time import perf_counter
+from statistics import fmean
 
 import numpy as np
 
@@ -18,14 +17,13 @@ from mpimasha.errors import UserError
 from mpimasha.fleet import Fleet
 from mpimasha.ledger import Ledger
 from mpimasha.linear import Linear
+from mpimasha.loop import Loop
 from mpimasha.measure import Measure, check_targets
 from mpimasha.memory import Plain
 from mpimasha.names import fits, shown
-from mpimasha.stop import CONVERGED, DIVERGED, ROUNDS, RUNNING, SECONDS, Stop, check_every
+from mpimasha.stop import CONVERGED, Stop, check_every
 
-_STATES = (RUNNING, CONVERGED, ROUNDS, SECONDS, DIVERGED)
 WIRES = ("float64", "float32")
-_CHECK_SECONDS = 0.5  # with a time limit, how far apart two checks may lie
 
 
 @dataclass
@@ -35,7 +33,7 @@ class Result:
     Attributes
     ----------
     status : str
-        "converged", "rounds", "seconds" or "diverged".
+        "converged", "rounds", "seconds", "stopped" or "diverged".
     rows : list of dict
         Measurements, from before round 1 to the last round; on rank 0.
     z, w : array of shape (n,)
@@ -153,7 +151,7 @@ class Run:
 
 
 def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport="auto", observers=(), every="log",
-          reference="auto", saving=None):
+          reference="auto", saving=None, notice=None):
     """Solve `problem` by `method`.
 
     Parameters
@@ -175,6 +173,8 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
         z* for the relative error; "auto" asks the problem, or solves it to rounding.
     saving : Saving, optional
         When checkpoints are written, and whether to begin with one.
+    notice : Notice, optional
+        A run that is given notice, on any rank, saves itself and ends as "stopped".
 
     Returns
     -------
@@ -198,79 +198,28 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     run.comm.together(lambda: check_targets(problem, stop.targets, solvable))
     measure = Measure(run, reference)
     with np.errstate(all="ignore"):  # a diverging run is the solver's to report
-        return _loop(run, measure, stop, observers, every, saving or Saving())
-
-
-def _loop(run, measure, stop, observers, every, saving):
-    together, status, notes = run.comm.together, RUNNING, saving.begin(run)
-    rows, next_row, seconds = run.rows, 0, 0.0
-    if notes is None:
-        started = perf_counter()
-        run.start()
-        seconds += perf_counter() - started
-    else:
-        run.problem.at_round(max(run.k - 1, 0))
-        rows += notes["rows"]
-        next_row, seconds = notes["next_row"], notes["seconds"]
-    before = seconds  # of earlier jobs: a limit of seconds is for this one
-    together(lambda: [observer.start(run) for observer in observers])
-    while True:
-        due = run.k >= next_row
-        row = measure(stop.targets, full=due, seconds=seconds)
-        status, next_check, save = _decide(run, stop, row, seconds, before, saving)
-        for observer in observers:
-            observer.check(run, row)
-        last = status != RUNNING and not due and not (rows and rows[-1]["round"] == run.k)  # not resumed at its end
-        if due or last:
-            row = row if due else measure(stop.targets, full=True, seconds=seconds)
-            rows.append(row)
-            together(lambda: [observer.observe(run, row) for observer in observers])
-            next_row = _next_row(run.k, every) if due else next_row
-        if save:
-            # without a row that a run which is not stopped here does not have
-            saving.save(run, {"rows": rows[:-1] if last else rows, "next_row": next_row, "seconds": seconds})
-        if status != RUNNING:
-            break
-        started = perf_counter()
-        for _ in range(run.k, min(next_check, next_row)):
-            run.step()
-        seconds += perf_counter() - started
-    result = _finish(run, status, rows, seconds)
-    together(lambda: [observer.finish(run, result) for observer in observers])
+        loop = Loop(run, measure, stop, observers, every, saving or Saving(), notice)
+        status = loop.to_the_end()
+        result = _finish(run, status, run.rows, loop.seconds)
+        run.comm.together(lambda: [observer.finish(run, result) for observer in observers])
     return result
-
-
-def _decide(run, stop, row, seconds, before, saving):
-    """Rank 0 judges, says when to look again, at most 1 % of the rounds from now, and whether to save first."""
-    k = run.k
-    status, ahead = stop.judge(k, seconds - before, row), max(1, k // 100)
-    if stop.rounds:
-        ahead = min(ahead, max(1, stop.rounds - k))
-    if stop.seconds and k:
-        ahead = min(ahead, max(1, int(_CHECK_SECONDS * k / max(seconds, 1e-9))))
-    decision = np.array([_STATES.index(status), k + ahead, saving.due(k, status)], np.int64)
-    with run.comm.billed_to("observers"):
-        run.comm.broadcast(decision)
-    return _STATES[decision[0]], int(decision[1]), bool(decision[2])
-
-
-def _next_row(k, every):
-    return k + max(1, math.ceil(k / 20)) if every == "log" else k + every
 
 
 def _finish(run, status, rows, seconds):
     ledger, method, L = run.ledger, run.method, run.constants.known("L")
     last = rows[-1]
-    mine = [run.wire_bytes, seconds, *ledger.seconds.values()]
-    worst = [float(max(column)) for column in zip(*run.comm.gather_objects(mine))]
+    sent, spent, *times = zip(*run.comm.gather_objects([run.wire_bytes, seconds, *ledger.seconds.values()]))
     summary = {
         "problem": run.problem.name, "method": method.name, "compressor": method.compressors,
-        "workers": run.fleet.workers, "ranks": run.comm.size, "rounds": run.k, "converged": status == CONVERGED,
+        "workers": run.fleet.workers, "ranks": run.comm.size, "rounds": run.k, "status": status,
+        "converged": status == CONVERGED,
         **{name: last[name] for name in ("relative_error", "residual", "gap", "gap_average")},
         **{name: last[name] for name in ("accuracy", "robust_accuracy") if name in last},
         "uplink_bits_per_worker": ledger.uplink_bits, "downlink_bits_per_worker": ledger.downlink_bits,
-        "wire_bytes_per_rank": int(worst[0]), "operator_calls": last["operator_calls"], "seconds": worst[1],
-        **{f"seconds_{name}": value for name, value in zip(ledger.seconds, worst[2:])},
+        "wire_bytes_per_rank": max(sent), "operator_calls": last["operator_calls"], "seconds": max(spent),
+        **{f"seconds_{name}": max(of_ranks) for name, of_ranks in zip(ledger.seconds, times)},
+        **{f"seconds_{name}_mean": fmean(of_ranks) for name, of_ranks in zip(ledger.seconds, times)},
+        **{f"seconds_{name}_min": min(of_ranks) for name, of_ranks in zip(ledger.seconds, times)},
         **method.parameters, "gamma_L": L and method.gamma * L, "seed": run.seed, "out": None,
     }
     summary = run.comm.gather_objects(summary)[0]  # only rank 0 knows z*

@@ -8,7 +8,9 @@ from mpimasha.errors import UserError
 from mpimasha.measure import error
 from mpimasha.names import fits, shown
 
-RUNNING, CONVERGED, ROUNDS, SECONDS, DIVERGED = "running", "converged", "rounds", "seconds", "diverged"
+RUNNING, CONVERGED, ROUNDS, DIVERGED = "running", "converged", "rounds", "diverged"
+SECONDS, STOPPED = "seconds", "stopped"  # the run's own limit of time; a signal, or the end of the batch job
+SLURM = "slurm"
 _TARGETS = ("relative_error", "residual", "gap")
 _GROWTH = 1e12  # of a squared distance or of a residual: beyond any transient of a convergent run
 
@@ -28,24 +30,26 @@ class Stop:
         r(z)/r(z0) with r(z) = L |z - prox_{h/L}(z - F(z)/L)|.
     gap : float
         Of the last iterate, or of the average where mu = 0.
-    seconds : float
-        Of stepping, observers not counted.
+    seconds : float or "slurm"
+        Of stepping, observers not counted; "slurm" for the end of the batch job, less what a checkpoint takes.
     """
 
     rounds: int | None = None
     relative_error: float | None = None
     residual: float = 0.0
     gap: float = 0.0
-    seconds: float = 0.0
+    seconds: float | str = 0.0
 
     def __post_init__(self):
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("rounds", "relative_error") and value is None:
+            if field.name in ("rounds", "relative_error") and value is None \
+                    or field.name == "seconds" and isinstance(value, str) and value == SLURM:
                 continue
             if not fits(value, float) or not 0 <= value < np.inf:
+                others = ", or 'slurm' for the end of the job" if field.name == "seconds" else ""
                 raise UserError(f"stop.{field.name} = {shown(value)} is out of range: use a number above 0, or 0 for "
-                                f"off")
+                                f"off{others}")
         if self.rounds is not None and self.rounds != int(self.rounds):
             raise UserError(f"stop.rounds = {self.rounds!r} is out of range: use a whole number, or 0 for no limit")
         limits = [self.relative_error, self.residual, self.gap, self.seconds]
@@ -73,7 +77,12 @@ class Stop:
         """The quantities that must be measured at every check."""
         return [name for name in _TARGETS if getattr(self, name)]
 
-    def judge(self, k, seconds, row):
+    @property
+    def limit(self):
+        """Seconds of stepping; 0 where there is no such limit."""
+        return 0.0 if self.seconds == SLURM else self.seconds
+
+    def judge(self, k, row):
         """The state of the run after k rounds, given the measured quantities."""
         if diverged(row):
             return DIVERGED
@@ -82,8 +91,6 @@ class Stop:
             return CONVERGED
         if self.rounds and k >= self.rounds:
             return ROUNDS
-        if self.seconds and seconds >= self.seconds:
-            return SECONDS
         return RUNNING
 
 

@@ -12,6 +12,7 @@ from mpimasha.relay import Relay
 
 MEANT = (0, 2, 4, 8)  # exit codes that only an orderly end may have
 _GRACE = 5.0  # seconds the ranks get to end after Ctrl-C
+_SAVING = 60.0  # and, after SIGTERM or SIGHUP, to write a checkpoint first; a second such signal cuts it short
 _FAREWELL = 2.0  # seconds the launcher gets to end the others when a rank is dead: MPICH waits for ever before MPI_Init
 _LAST_RESORT = 1.0  # and to obey SIGTERM
 _SLOW_START = 30.0  # seconds after which ranks that have not started are worth a word
@@ -24,18 +25,18 @@ def supervise(command, env, box, ranks):
     process = subprocess.Popen(command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, process_group=0,
                                preexec_fn=lambda: die_with(me, signal.SIGTERM))
-    asked = []  # signals that asked us to end the job
+    asked, notices = [], []  # signals that asked us to end the job; those that asked it to save itself first
     relays = [Relay(pipe.fileno(), sink, lambda: bool(asked) or box.first() is not None)
               for pipe, sink in ((process.stdout, 1), (process.stderr, 2))]
-    with _passing_signals(process, asked):
-        _wait(process, box, asked, relays[0], ranks)
+    with _passing_signals(process, box, asked, notices):
+        _wait(process, box, asked, notices, relays[0], ranks)
     for relay in relays:
         relay.join(None if process.returncode == 0 else 2)  # a rank that hangs on may keep the pipe open
     return outcome(process.returncode, box, asked, ranks)
 
 
-def _wait(process, box, asked, output, ranks):
-    started, dead, deadline, waiting = time.monotonic(), None, None, True
+def _wait(process, box, asked, notices, output, ranks):
+    started, dead, saving, deadline, waiting = time.monotonic(), None, None, None, True
     while process.poll() is None:
         now = time.monotonic()
         if output.broken and not asked:
@@ -43,6 +44,13 @@ def _wait(process, box, asked, output, ranks):
             process.terminate()
         if deadline is None and {signal.SIGINT, signal.SIGPIPE} & set(asked):
             deadline = now + _GRACE
+        if notices and (box.takes_notice() or not box.seen() and now > started + _SLOW_START):
+            process.send_signal(notices.pop())
+        if saving is None and asked and deadline is None:
+            saving = now + _SAVING
+        if deadline is None and saving is not None and (now > saving or len(asked) > 1):
+            deadline = now + _GRACE
+            process.terminate()
         if dead is None and box.first() is not None:
             dead = now
         if deadline is None and dead is not None and now > dead + _FAREWELL:
@@ -57,14 +65,18 @@ def _wait(process, box, asked, output, ranks):
 
 
 @contextmanager
-def _passing_signals(process, asked):
-    """Pass signals on to the launcher, which gives them to the ranks; remember those that mean "end"."""
+def _passing_signals(process, box, asked, notices):
+    """Pass signals on to the launcher, which gives them to the ranks; remember those that mean "end".
+
+    Ranks that can save themselves get SIGUSR1 for SIGTERM and SIGHUP: with it alone every launcher waits for them.
+    """
     def end(number, frame):
         asked.append(number)
-        process.send_signal(signal.SIGINT if number == signal.SIGINT else signal.SIGTERM)
+        kindly = signal.SIGUSR1 if box.takes_notice() else signal.SIGTERM
+        process.send_signal(signal.SIGINT if number == signal.SIGINT else kindly)
 
     def inform(number, frame):
-        process.send_signal(number)
+        notices[:] = [number]  # passed on when the ranks are ready for it
 
     handlers = {signal.SIGINT: end, signal.SIGTERM: end, signal.SIGHUP: end, signal.SIGUSR1: inform}
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()

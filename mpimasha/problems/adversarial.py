@@ -1,5 +1,7 @@
 """Adversarial training of a network: what the problems with different networks share."""
 
+import hashlib
+
 import numpy as np
 
 from mpimasha import images
@@ -89,6 +91,13 @@ class Adversarial(Problem):
         """X (N_m, inputs) and y (N_m,) of one worker."""
         rows = block(worker, self.workers, len(self.y))
         return self.X[rows.start:rows.stop], self.y[rows.start:rows.stop]
+
+    def identity(self):
+        digest = hashlib.sha256()
+        for array in (self.X, self.y, *(array for pair in self.parts.values() for array in pair)):
+            digest.update(np.ascontiguousarray(array))
+        return f"{self.name} on={self.on} perturbation={self.perturbation} ball={self.ball} n={self.n} lam={self.lam!r} " \
+               f"workers={self.workers} data={digest.hexdigest()}"
 
     def start_of(self, seed):
         """Random weights, no perturbation."""

@@ -126,6 +126,11 @@ class Problem:
         """{name: number} for the rows of a run, where `scored`; collective."""
         raise NotImplementedError(f"problem {self.name} has no scores")
 
+    @property
+    def solvable(self):
+        """Whether z* is known or can be found."""
+        return self.strongly_monotone or self.solution() is not None
+
     def identity(self):
         """A short text that names the problem up to everything its solution depends on."""
         raise NotImplementedError(f"problem {self.name} does not say what identifies it")

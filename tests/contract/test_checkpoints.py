@@ -218,14 +218,6 @@ def rows_of(folder):
     return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
-def limited(folder, **stop):
-    """Another limit in the manifest of a run."""
-    told = json.loads((folder / "manifest.json").read_text())
-    told["experiment"]["stop"] |= stop
-    (folder / "manifest.json").write_text(json.dumps(told))
-    return told
-
-
 SMALL = ["bilinear", "--workers", "3", "--seed", "2", *settings(problem__dim=4, stop__relative_error=0)]
 
 
@@ -236,15 +228,18 @@ def test_rows_have_neither_gap_nor_duplicate(run, tmp_path, every, saved, stoppe
     common = [*SMALL, *settings(observe__every=every, checkpoint__every=saved)]
     assert run("run", *common, "--out", "whole", *settings(stop__rounds=end)) == 0
     assert run("run", *common, "--out", "cut", *settings(stop__rounds=stopped)) == 0
-    before = limited(tmp_path / "cut", rounds=end)
-    assert run("resume", "cut") == 0
+    before = json.loads((tmp_path / "cut" / "manifest.json").read_text())
+    assert run("resume", "cut", *settings(stop__rounds=end)) == 0
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
     finals = [np.load(tmp_path / name / "final.npz")["z"].tobytes() for name in ("whole", "cut")]
     assert finals[0] == finals[1]
     told = json.loads((tmp_path / "cut" / "manifest.json").read_text())
+    before["experiment"]["stop"]["rounds"] = end
     assert {key: told[key] for key in before} == before
     assert [again["round"] for again in told["resumed"]] == [stopped // saved * saved]
     assert run("resume", "cut") == 0  # again, when all is done
+    assert json.loads((tmp_path / "cut" / "manifest.json").read_text()) == told
+    assert run("resume", "cut", *settings(stop__rounds=end)) == 0
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
     assert len(json.loads((tmp_path / "cut" / "manifest.json").read_text())["resumed"]) == 2
 
@@ -258,9 +253,7 @@ def test_a_limit_of_seconds_ends_with_code_8_and_a_checkpoint(run, tmp_path, eve
     assert summary["rounds"] < 60 and not summary["converged"]
     codes = []
     while not codes or codes[-1] == 8:  # a round or so a job
-        codes.append(run("resume", "cut"))
-        if len(codes) == 4:
-            limited(tmp_path / "cut", seconds=0)
+        codes.append(run("resume", "cut", *(settings(stop__seconds=0) if len(codes) == 4 else [])))
     assert codes == [8] * 4 + [0]
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
     told = json.loads((tmp_path / "cut" / "manifest.json").read_text())
@@ -274,4 +267,4 @@ def test_another_experiment_in_the_manifest_is_refused(run, tmp_path):
     told["experiment"]["seed"] = 3
     (tmp_path / "cut" / "manifest.json").write_text(json.dumps(told))
     with pytest.raises(mm.UserError, match="no whole checkpoint"):
-        run("resume", "cut")
+        run("resume", "cut", *settings(stop__rounds=20))

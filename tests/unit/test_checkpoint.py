@@ -173,6 +173,9 @@ def test_without_a_whole_one_a_sentence_says_so(folder, warned, damage):
     file, spoil = DAMAGES[damage]
     for name in (LAST, BEFORE):
         spoil(folder / "checkpoints" / name / file)
+    if damage == "not complete":  # none ever was: the run begins anew
+        assert solved(folder, 0, resume=True)[1] == 0
+        return
     with pytest.raises(UserError, match="holds no whole checkpoint to resume from: start the run anew") as caught:
         solved(folder, 0, resume=True)
     assert str(folder) in str(caught.value)
@@ -187,9 +190,15 @@ def test_those_of_another_experiment_are_not_used(folder, warned, other):
     assert len(warned) == 2
 
 
-def test_nothing_to_resume_from(tmp_path):
-    with pytest.raises(UserError, match="no whole checkpoint"):
-        solved(tmp_path, 0, resume=True)
+@pytest.mark.parametrize("begun", [False, True])
+def test_without_any_that_was_completed_a_run_begins_anew(tmp_path, warned, begun):
+    if begun:  # and killed in the midst of its first
+        (tmp_path / "checkpoints" / LAST).mkdir(parents=True)
+        (tmp_path / "checkpoints" / LAST / "shared.npz").touch()
+    again, first = solved(tmp_path, 10, resume=True)
+    assert first == 0 and again.z.tobytes() == solved()[0].z.tobytes()
+    assert warned == ["there is no checkpoint yet: the run begins anew"]
+    assert names(tmp_path) == [BEFORE, LAST]
 
 
 def test_restoring_is_all_or_nothing(folder, warned):
@@ -291,12 +300,13 @@ def test_resuming_what_is_no_run_is_a_sentence_and_code_2(tmp_path, capsys, monk
     assert "here" in said or "seed" in said
 
 
-def test_a_run_without_checkpoints_cannot_be_resumed_and_stays_as_it_is(tmp_path, capsys, monkeypatch):
+def test_a_run_that_has_ended_stays_as_it_is_when_resumed(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert command("run", "bilinear", "--set", "stop.rounds=5", "--set", "problem.dim=4", "--out", "here", "-q") == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
-    assert command("resume", "here", "-q") == 2
-    assert "no whole checkpoint" in capsys.readouterr().err
+    assert command("resume", "here") == 0
+    said = capsys.readouterr()
+    assert "after 5 rounds" in said.out and "nothing to do: the run has ended" in said.err
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}
 
 

@@ -1,0 +1,39 @@
+"""Notice to leave: a signal that asks a run to save itself and stop."""
+
+import signal
+import threading
+from contextlib import contextmanager
+
+from mpimasha.postbox import PostBox
+
+SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+
+
+class Notice:
+    """Whether this process was given notice.
+
+    Attributes
+    ----------
+    asked : bool
+    """
+
+    def __init__(self):
+        self.asked = False
+
+    @contextmanager
+    def by_signals(self):
+        """Take SIGUSR1 and SIGTERM inside this block for notice, however often they come."""
+        def take(number, frame):
+            self.asked = True
+
+        heard = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # Python's rule
+        before, box = {number: signal.signal(number, take) for number in heard}, PostBox.of_this_rank()
+        if box is not None:
+            box.take_notice(True)
+        try:
+            yield self
+        finally:
+            if box is not None:
+                box.take_notice(False)
+            for number, handler in before.items():
+                signal.signal(number, handler)
