@@ -40,7 +40,7 @@ def execute(options, comm):
     _configure_log(options, comm)
     if options.command in _WITHOUT_EXPERIMENT:
         return _WITHOUT_EXPERIMENT[options.command](options, comm)
-    with Notice().by_signals() if options.command in _RUNS else nullcontext() as notice:
+    with Notice().by_signals(comm) if options.command in _RUNS else nullcontext() as notice:
         prepared = comm.together(lambda: _prepared(options, comm.size))
         _load(prepared, comm)
         if options.command == "doctor":
