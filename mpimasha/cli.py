@@ -133,6 +133,8 @@ def _document(options):
             if key.partition(".")[0] not in CHANGEABLE:
                 raise UserError(f"--set {key} would make it another run: resume takes the keys of "
                                 f"{', '.join(CHANGEABLE)}; start a new run for others")
+        if label is None:
+            config.comparison(document)  # refuses a damaged one, before it is taken apart
         config.override_all(document, settings)
         for block in document.get("compare", []):
             config.forget(block, settings)
