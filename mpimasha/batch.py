@@ -36,5 +36,5 @@ def _asked(number):
         told = done.stdout.split()[0]
         return math.inf if told in ("NONE", "N/A", "UNLIMITED") else float(int(told))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-        raise UserError(f"stop.seconds = 'slurm', but squeue does not tell when job {number} ends ({error}): use a number "
-                        f"of seconds") from None
+        raise UserError(f"stop.seconds = 'slurm', but squeue does not tell when job {number} ends ({error}): use a "
+                        f"number of seconds") from None
