@@ -34,7 +34,7 @@ def _asked(number):
         done = subprocess.run(command, env=os.environ | {"SLURM_TIME_FORMAT": "%s"}, capture_output=True, text=True,
                               timeout=60, check=True)
         told = done.stdout.split()[0]
-        return math.inf if told in ("NONE", "N/A", "UNLIMITED") else float(told)
+        return math.inf if told in ("NONE", "N/A", "UNLIMITED") else float(int(told))
     except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
-        raise UserError(f"stop.seconds = 'slurm', but squeue does not tell when job {number} ends ({error}): use a number "
-                        f"of seconds") from None
+        raise UserError(f"stop.seconds = 'slurm', but squeue does not tell when job {number} ends ({error}): use a "
+                        f"number of seconds") from None

@@ -40,7 +40,7 @@ def execute(options, comm):
     _configure_log(options, comm)
     if options.command in _WITHOUT_EXPERIMENT:
         return _WITHOUT_EXPERIMENT[options.command](options, comm)
-    with Notice().by_signals() if options.command in _RUNS else nullcontext() as notice:
+    with Notice().by_signals(comm) if options.command in _RUNS else nullcontext() as notice:
         prepared = comm.together(lambda: _prepared(options, comm.size))
         _load(prepared, comm)
         if options.command == "doctor":
@@ -133,6 +133,8 @@ def _document(options):
             if key.partition(".")[0] not in CHANGEABLE:
                 raise UserError(f"--set {key} would make it another run: resume takes the keys of "
                                 f"{', '.join(CHANGEABLE)}; start a new run for others")
+        if label is None:
+            config.comparison(document)  # refuses a damaged one, before it is taken apart
         config.override_all(document, settings)
         for block in document.get("compare", []):
             config.forget(block, settings)

@@ -28,12 +28,13 @@ def execute(options, prepared, comm, notice, document):
     resume = options.command == "resume"
     where = Path(options.run) if resume else folder(options, comm, Path(options.experiment).stem)
     _log.info(caption(prepared, comm))
-    comm.together(lambda: results.announce(where, document) if comm.rank == 0 and not resume else None)
+    if not resume or options.settings:
+        comm.together(lambda: results.announce(where, document, resume) if comm.rank == 0 else None)
     found, folders = {}, _folders(prepared, where)
     for (experiment, problem), own in zip(prepared, folders):
-        result = ended(own, comm, _FINAL) if resume and not options.settings else None
+        begun = resume and comm.gather_objects((own / "manifest.json").exists())[0]
+        result = _ended(own, experiment, comm) if begun else None
         if result is None:
-            begun = resume and comm.gather_objects((own / "manifest.json").exists())[0]
             result = solve_into(own, experiment, problem, comm, notice, begun)
         else:
             _log.info("%s, seed %s: ended before, kept", experiment.label, experiment.seed)
@@ -44,6 +45,13 @@ def execute(options, prepared, comm, notice, document):
         found.setdefault(experiment.label, []).append(result)
     comm.together(lambda: _compared(options, prepared, found, where, comm) if comm.rank == 0 else None)
     return EXIT_DIVERGED if any(r.status == DIVERGED for several in found.values() for r in several) else DONE
+
+
+def _ended(own, experiment, comm):
+    """The `Result` of a run that has ended by the limits it has now; else None."""
+    before = comm.together(lambda: results.document_of(own)[0].get("stop", {}))
+    same = comm.gather_objects(before == experiment.document.get("stop", {}))[0]
+    return ended(own, comm, _FINAL) if same else None
 
 
 def _compared(options, prepared, found, where, comm):

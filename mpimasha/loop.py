@@ -42,6 +42,8 @@ class Loop:
         self.every, self.saving, self.notice = every, saving, notice
         self.rows = run.rows
         self.next_row = self.next_check = 0  # rounds
+        self._limit = stop.rounds or sys.maxsize
+        self._again = False  # whether the run goes on from where one ended, which may be the end of this one too
         self.seconds = 0.0  # of stepping
         self._watches_time = bool(saving.timed or notice is not None or stop.seconds)
         asks = stop.seconds == SLURM and run.comm.rank == 0
@@ -69,8 +71,8 @@ class Loop:
         else:
             run.problem.at_round(max(run.k - 1, 0))
             self.rows += notes["rows"]
-            self.next_row, self.seconds = notes["next_row"], notes["seconds"]
-            self.next_check = min(notes["next_check"], max(run.k, self.stop.rounds or sys.maxsize))
+            self.next_row, self.next_check = notes["next_row"], notes["next_check"]
+            self.seconds, self._again = notes["seconds"], notes["over"]
         self._first, self._before = run.k, 0.0 if notes is None else self.seconds  # limits of time are for this job
         run.comm.together(lambda: [observer.start(run) for observer in self.observers])
 
@@ -78,10 +80,11 @@ class Loop:
         """Measure where it is time, decide, write; (status, the round of the next station)."""
         run, k, row = self.run, self.run.k, None
         due = k >= self.next_row
-        if due or k >= self.next_check:
-            row = self.measure(self.stop.targets, full=due, seconds=self.seconds)
+        if due or k >= min(self.next_check, self._limit) or self._again:
+            row, self._again = self.measure(self.stop.targets, full=due, seconds=self.seconds), False
             self.next_row = _next_row(k, self.every) if due else self.next_row
-            self.next_check = self._next_check(k)
+            if k >= self.next_check:  # a limit does not move them: the run may be given another
+                self.next_check = min(self.next_row, k + max(1, k // 100))
         status, next_look, save = self._decide(row)
         if row is not None:
             for observer in self.observers:
@@ -93,16 +96,13 @@ class Loop:
             run.comm.together(lambda: [observer.observe(run, row) for observer in self.observers])
         if save:
             self.saving.save(run, self._notes(status, last))
-        return status, min(next_look, self.next_check, self.saving.next_round)
+        return status, min(next_look, self.next_check, self.saving.next_round, self._limit)
 
     def _notes(self, status, last):
         """What to know when going on: without the row that a run which is not stopped here does not have."""
-        over = status in (CONVERGED, ROUNDS, DIVERGED)  # to be judged again
         return {"rows": self.rows[:-1] if last else self.rows, "next_row": self.next_row,
-                "next_check": self.run.k if over else self.next_check, "seconds": self.seconds}
-
-    def _next_check(self, k):
-        return min(self.next_row, k + max(1, k // 100), max(k + 1, self.stop.rounds or sys.maxsize))
+                "next_check": self.next_check, "over": status in (CONVERGED, ROUNDS, DIVERGED),
+                "seconds": self.seconds}
 
     def _decide(self, row):
         """(status, the round of the next look, whether to save), by rank 0."""

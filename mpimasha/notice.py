@@ -21,13 +21,15 @@ class Notice:
         self.asked = False
 
     @contextmanager
-    def by_signals(self):
-        """Take SIGUSR1 and SIGTERM inside this block for notice, however often they come."""
+    def by_signals(self, comm=None):
+        """Take SIGUSR1 and SIGTERM inside this block for notice, however often they come; collective over `comm`."""
         def take(number, frame):
             self.asked = True
 
         heard = SIGNALS if threading.current_thread() is threading.main_thread() else ()  # Python's rule
         before, box = {number: signal.signal(number, take) for number in heard}, PostBox.of_this_rank()
+        if comm is not None:
+            comm.gather_objects(None)  # SIGUSR1 kills a rank that cannot hear it yet
         if box is not None:
             box.take_notice(True)
         try:

@@ -33,6 +33,7 @@ class RunDirectory(Observer):
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             if self.resume:
+                (self.path / "summary.json").unlink(missing_ok=True)  # of an earlier end: killed now, it has not ended
                 first = json.loads((self.path / "manifest.json").read_text())
                 again = {key: told[key] for key in ("started", "versions", "mpi", "ranks", "slurm_job")}
                 again = [*first.get("resumed", []), {"round": run.k, **again}]
@@ -68,11 +69,13 @@ def is_comparison(folder):
         return False
 
 
-def announce(folder, document):
-    """Write the manifest of a comparison, before its first run."""
+def announce(folder, document, resume=False):
+    """Write the manifest of a comparison, before its first run, or its settings as they are now."""
+    path = Path(folder) / "manifest.json"
     with writing(folder):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_json(Path(folder) / "manifest.json", {"comparison": document, "started": _now(), "versions": _versions()})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        first = json.loads(path.read_text()) if resume else {"started": _now(), "versions": _versions()}
+        write_json(path, first | {"comparison": document})
 
 
 def read(folder):
