@@ -6,7 +6,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from mpimasha import arguments, config, doctor, evaluation, observers, plotting, results, tables
+from mpimasha import arguments, config, debugger, doctor, evaluation, observers, plotting, results, tables
 from mpimasha.bench import command as bench
 from mpimasha.checkpoint import Checkpoints, Saving, identity
 from mpimasha.communicator import Communicator
@@ -21,9 +21,11 @@ from mpimasha.run import solve
 from mpimasha.server import check_server
 from mpimasha.stop import DIVERGED, SECONDS
 from mpimasha.transports import choose
+from mpimasha.watch import watched
 
 DONE, EXIT_DIVERGED, EXIT_STOPPED = 0, 4, 8  # 1 and 2, failure and bad input, are launch.guard's
 parse = arguments.parse
+_STALL_AFTER = 300.0
 _log = logging.getLogger("mpimasha")
 _SHORT = {"method": "method.name", "compressor": "compressor.up", "server_compressor": "compressor.down",
           "workers": "workers", "wire": "wire", "transport": "transport.name", "seed": "seed"}
@@ -40,7 +42,17 @@ def validate(options, ranks):
 
 def execute(options, comm):
     """Run the command on the ranks of `comm`; the code returned is the same on all of them."""
-    comm = Communicator(comm)
+    with watched(comm, _patience(options)) as comm:
+        return _execute(options, Communicator(comm))
+
+
+def _patience(options):
+    """Seconds that a rank may wait for others; 0 where a command has no such option."""
+    seconds = getattr(options, "stall_after", 0)
+    return seconds if seconds is not None else 0 if debugger.present() else _STALL_AFTER
+
+
+def _execute(options, comm):
     _configure_log(options, comm)
     if options.command in _WITHOUT_EXPERIMENT:
         return _WITHOUT_EXPERIMENT[options.command](options, comm)
