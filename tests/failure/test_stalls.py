@@ -17,9 +17,9 @@ from mpimasha import launch
 pytestmark = pytest.mark.launches
 
 VICTIM = str(Path(__file__).parent / "victim.py")
-AWAY = r"mpimasha: rank 2 of 3 is missing: the others have waited up to 1 s for it in Allreduce, their collective 51; " \
-       r"rank 2 on \S+ works outside of MPI \(its stack is above\); a rank that really works that long needs a larger " \
-       r"--stall-after\n"
+AWAY = (r"mpimasha: rank 2 of 3 is missing: the others have waited up to 1 s for it in Allreduce, their collective "
+        r"51; rank 2 on \S+ works outside of MPI \(its stack is above\); a rank that really works that long needs a "
+        r"larger --stall-after\n")
 
 
 def start(run_job, how):
@@ -67,7 +67,7 @@ def test_where_mpi_takes_calls_from_one_thread_only_a_rank_that_waits_ends_the_j
 def test_a_stopped_rank_of_a_run_is_named_and_ended_but_a_suspended_job_goes_on(tmp_path, mpiexec, start):
     program, ranks = [sys.executable, "-m", "mpimasha", "run"], ["-n", "3"]
     command = [*program, *ranks] if start == "spawn" else [mpiexec, *ranks, *program]
-    command += ["bilinear", "--method", "og", "--out", "run", "--stall-after", "1",
+    command += ["bilinear", "--method", "og", "--out", "run", "--stall-after", "1.5",
                 "--set", "stop.rounds=1000000000", "--set", "stop.relative_error=0"]
     env = launch.job_environment() | {"NUMBA_DISABLE_JIT": "1"}  # nobody waits for a compiler
     with subprocess.Popen(command, env=env, cwd=tmp_path, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -76,14 +76,14 @@ def test_a_stopped_rank_of_a_run_is_named_and_ended_but_a_suspended_job_goes_on(
         pids = [rank["pid"] for rank in json.loads((tmp_path / "run" / "manifest.json").read_text())["ranks"]]
         if start == "spawn":
             send(signal.SIGSTOP, pids)
-            time.sleep(1.5)
+            time.sleep(2)
             send(signal.SIGCONT, pids)
             wait_for_rows(rows + 3, tmp_path / "run", job)
         send(signal.SIGSTOP, pids[1:2])
         _, said = job.communicate(timeout=30)
     assert job.returncode == 1 if start == "spawn" else job.returncode != 0
-    assert re.search(r"mpimasha: rank 1 of 3 is missing: the others have waited up to 1 s for it in \w+, their collective "
-                     r"\d+; rank 1 on \S+ does not answer; ", said)
+    assert re.search(r"mpimasha: rank 1 of 3 is missing: the others have waited up to 1.5 s for it in \w+, their "
+                     r"collective \d+; rank 1 on \S+ does not answer; ", said)
     assert "communicator.py" in stack_under(r"ranks 0 and 2 of 3 on \S+ wait in \w+, their collective \d+", said)
     wait_until_gone(pids)
 

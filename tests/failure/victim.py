@@ -37,7 +37,7 @@ def die(how):
     if how in ("stall-away", "stall-one-thread"):
         time.sleep(60)
     if how == "stall-late":
-        time.sleep(0.6 * STALL_AFTER)
+        time.sleep(0.3 * STALL_AFTER)
 
 
 def parse(argv):

@@ -35,8 +35,8 @@ def test_lists_of_ranks_are_short(ranks, text):
 
 def test_the_missing_are_named_with_what_they_do():
     assert said(waits(), waits(), works(), None)[1] == (
-        "ranks 2 and 3 of 4 are missing: the others have waited up to 300 s for them in Allgatherv, their collective 7; "
-        f"rank 2 on b works outside of MPI (its stack is above) and rank 3 on b does not answer; {REMEDY}")
+        "ranks 2 and 3 of 4 are missing: the others have waited up to 300 s for them in Allgatherv, their collective "
+        f"7; rank 2 on b works outside of MPI (its stack is above) and rank 3 on b does not answer; {REMEDY}")
 
 
 def test_of_two_ranks_one_waits_for_the_other():
