@@ -1,6 +1,7 @@
 """What can be said on the command line."""
 
 import argparse
+import math
 
 import mpimasha
 from mpimasha.errors import UserError
@@ -49,10 +50,23 @@ def parse(argv):
         _add_experiment_options(command)
     for command in (run, compare):
         _add_run_options(command)
+    for command in (run, compare, resume, evaluate):
+        command.add_argument("--stall-after", type=_seconds, metavar="SECONDS", help="end the job when a rank has "
+                             "waited that long for others (default 300; 0, the default under a debugger: never)")
     listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
     listing.add_argument("what", nargs="?", choices=list(LISTS))
     listing.set_defaults(ranks=None, launcher=None)
     return parser.parse_args(argv)
+
+
+def _seconds(text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds: use one such as 300, or 0 for no end")
+    return seconds
 
 
 def _add_experiment_options(command):

@@ -4,7 +4,7 @@ import logging
 import sys
 from contextlib import nullcontext
 
-from mpimasha import arguments, batch, comparison, config, doctor, evaluation, results, single
+from mpimasha import arguments, batch, comparison, config, debugger, doctor, evaluation, results, single
 from mpimasha.bench import command as bench
 from mpimasha.checkpoint import CHANGEABLE
 from mpimasha.communicator import Communicator
@@ -18,8 +18,10 @@ from mpimasha.randomness import Stream
 from mpimasha.server import check_server
 from mpimasha.stop import SLURM
 from mpimasha.transports import choose
+from mpimasha.watch import watched
 
 parse = arguments.parse
+_STALL_AFTER = 300.0
 _log = logging.getLogger("mpimasha")
 _SHORT = {"method": "method.name", "compressor": "compressor.up", "server_compressor": "compressor.down",
           "workers": "workers", "wire": "wire", "transport": "transport.name", "seed": "seed"}
@@ -36,7 +38,17 @@ def validate(options, ranks):
 
 def execute(options, comm):
     """Run the command on the ranks of `comm`; the code returned is the same on all of them."""
-    comm = Communicator(comm)
+    with watched(comm, _patience(options)) as comm:
+        return _execute(options, Communicator(comm))
+
+
+def _patience(options):
+    """Seconds that a rank may wait for others; 0 where a command has no such option."""
+    seconds = getattr(options, "stall_after", 0)
+    return seconds if seconds is not None else 0 if debugger.present() else _STALL_AFTER
+
+
+def _execute(options, comm):
     _configure_log(options, comm)
     if options.command in _WITHOUT_EXPERIMENT:
         return _WITHOUT_EXPERIMENT[options.command](options, comm)
@@ -115,7 +127,8 @@ def _experiments(options):
         return []
     if _is_comparison(options, document, label):
         return config.comparison(document)
-    return [config.experiment({key: value for key, value in document.items() if key not in ("compare", "seeds")}, label)]
+    single_run = {key: value for key, value in document.items() if key not in ("compare", "seeds")}
+    return [config.experiment(single_run, label)]
 
 
 def _is_comparison(options, document, label):

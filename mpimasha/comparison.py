@@ -12,7 +12,7 @@ from mpimasha.measure import ERRORS
 from mpimasha.single import DONE, EXIT_DIVERGED, EXIT_STOPPED, caption, ended, folder, say, solve_into
 from mpimasha.stop import CONVERGED, DIVERGED, ROUNDS, SECONDS, STOPPED
 
-_FINAL = (CONVERGED, ROUNDS, SECONDS, DIVERGED)  # each run has its own limit of seconds, which is part of the comparison
+_FINAL = (CONVERGED, ROUNDS, SECONDS, DIVERGED)  # a run's own limit of seconds is part of the comparison
 _log = logging.getLogger("mpimasha")
 
 

@@ -118,6 +118,15 @@ def guard(function, comm):
     return leave(code, comm)
 
 
+def abort(comm, text, code):
+    """End the job of `comm` with exit code `code`; `text` is its last words."""
+    try:
+        _say(text, code)
+        time.sleep(_LAST_WORDS)
+    finally:
+        comm.Abort(code)
+
+
 def _everyone_comes(comm):
     """A barrier that gives up, for a mistake that only one rank has seen."""
     arrival, deadline = comm.Ibarrier(), time.monotonic() + _GATHERING
@@ -135,6 +144,10 @@ def _say_failed(error, who, code):
         text = f"mpimasha: {who}: {error}\n"
     else:
         text = f"mpimasha: {who} failed:\n{traceback.format_exc()}"
+    _say(text, code)
+
+
+def _say(text, code):
     box = PostBox.of_this_rank()
     if box is None or not box.report(text=text, code=code):
         sys.stderr.write(text)  # in one piece: other ranks are writing too

@@ -96,8 +96,8 @@ class Adversarial(Problem):
         digest = hashlib.sha256()
         for array in (self.X, self.y, *(array for pair in self.parts.values() for array in pair)):
             digest.update(np.ascontiguousarray(array))
-        return f"{self.name} on={self.on} perturbation={self.perturbation} ball={self.ball} n={self.n} lam={self.lam!r} " \
-               f"workers={self.workers} data={digest.hexdigest()}"
+        return f"{self.name} on={self.on} perturbation={self.perturbation} ball={self.ball} n={self.n} " \
+               f"lam={self.lam!r} workers={self.workers} data={digest.hexdigest()}"
 
     def start_of(self, seed):
         """Random weights, no perturbation."""

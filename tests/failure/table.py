@@ -1,7 +1,8 @@
 """What each failure looks like under the loaded MPI: the figures of docs/failures.rst.
 
-``python tests/failure/table.py`` prints exit code, seconds and first sentence.  Seconds run from the failure to
-the end of the job; for mistakes, found before the ranks start or before their first round, from the command.
+``python tests/failure/table.py`` prints exit code, seconds and last sentence.  Seconds run from the failure to
+the end of the job, the second that ranks wait in a stall included; for mistakes, found before the ranks start or
+before their first round, from the command.
 """
 
 import os
@@ -20,7 +21,8 @@ RUN = [sys.executable, "-m", "mpimasha", "run", "-n", "4", "bilinear"]
 DEATHS = {"an exception": "raise", "sys.exit": "sys.exit", "os._exit(5)": "_exit5", "os._exit(0)": "_exit0",
           "SIGKILL": "SIGKILL", "SIGSEGV": "SIGSEGV", "a UserError of one rank alone": "lone-user-error",
           "an exception before MPI_Init": "early-raise", "os._exit(5) before MPI_Init": "early-_exit5",
-          "SIGKILL before MPI_Init": "early-SIGKILL"}
+          "SIGKILL before MPI_Init": "early-SIGKILL", "SIGSTOP": "SIGSTOP", "work elsewhere": "stall-away",
+          "another collective": "stall-elsewhere", "work elsewhere, one thread": "stall-one-thread"}
 SIGNALS = {"SIGINT to mpimasha": signal.SIGINT, "SIGTERM to mpimasha": signal.SIGTERM,
            "SIGHUP to mpimasha": signal.SIGHUP, "the reader of its output leaves": None}
 MISTAKES = {"a mistake on the command line": ["--method", "none"],
@@ -65,8 +67,8 @@ def main():
         for cases, play in ((DEATHS, death), (SIGNALS, signalled), (MISTAKES, mistake)):
             for name, how in cases.items():
                 code, seconds, said = play(how)
-                first = next((line for line in said.splitlines() if line.startswith("mpimasha:")), "")
-                print(f"{name:<34}{code:>4}{seconds:>8.2f}  {first}", flush=True)
+                *_, last = ["", *(line for line in said.splitlines() if line.startswith("mpimasha:"))]
+                print(f"{name:<34}{code:>4}{seconds:>8.2f}  {last}", flush=True)
 
 
 if __name__ == "__main__":

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from processes import SOON, wait_until_gone
 
 from mpimasha import launch
 
 pytestmark = pytest.mark.launches
 
 VICTIM = str(Path(__file__).parent / "victim.py")
-SOON = 5.0
 
 
 @contextmanager
@@ -55,20 +55,6 @@ def ranks_of(job):
         new = [child for pid in new for child in children.get(pid, [])]
         found += new
     return found
-
-
-def wait_until_gone(pids):
-    deadline = time.monotonic() + SOON
-    while alive := [pid for pid in pids if _runs(pid)]:
-        assert time.monotonic() < deadline, f"still running: {alive}"
-        time.sleep(0.05)
-
-
-def _runs(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
 
 
 @pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])

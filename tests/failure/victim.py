@@ -3,6 +3,7 @@
 Its command line is a stand-in; everything around it, from `main` to the last sentence, is the package's.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from mpimasha import __main__, environment, launch
 from mpimasha.errors import UserError
 
 VICTIM, ROUND, ROUNDS = 2, 50, 200
+STALL_AFTER = 1.0  # seconds, where the victim keeps the others waiting
 PAUSE = 0.3  # launchers may lose what a rank wrote just before its death
 
 
@@ -32,6 +34,10 @@ def die(how):
     if how == "kill-watcher":
         os.kill(os.getppid(), signal.SIGKILL)
         time.sleep(30)
+    if how in ("stall-away", "stall-one-thread"):
+        time.sleep(60)
+    if how == "stall-late":
+        time.sleep(0.3 * STALL_AFTER)
 
 
 def parse(argv):
@@ -53,18 +59,35 @@ def execute(how, comm):
     """Rounds of a small Allreduce, in one of which the victim fails as it was told."""
     import numpy as np
 
+    from mpimasha.communicator import Communicator
+    from mpimasha.watch import watched
+
     if how == "user-error":
         raise UserError("no problem of that name")
-    total, first = np.ones(1000), comm.Get_rank() == 0
-    for k in range(ROUNDS):
-        if how == "sleep":
-            time.sleep(0.05)
-            sys.stdout.write("running\n" if first else "")  # flushed by `main`, line by line
-        elif not how.startswith("code") and k == ROUND and comm.Get_rank() == VICTIM:
-            fail(lambda: die(how))
-        comm.Allreduce(np.ones(1000), total)
+    first = comm.Get_rank() == 0
+    with watched(comm, STALL_AFTER if how.startswith(("stall", "SIGSTOP")) else 0) as comm:
+        comm = Communicator(comm)
+        for k in range(ROUNDS):
+            if how == "sleep":
+                time.sleep(0.05)
+                sys.stdout.write("running\n" if first else "")  # flushed by `main`, line by line
+            elif not how.startswith("code") and k == ROUND and comm.rank == VICTIM:
+                fail(lambda: die(how))
+            if how == "stall-elsewhere" and k == ROUND and comm.rank == VICTIM:
+                comm.broadcast(np.ones(1000))
+            comm.sum_arrays(np.ones(1000))
     sys.stdout.write("the last line\n" if first else "")
     return int(how.removeprefix("code")) if how.startswith("code") else 0
+
+
+def one_thread():
+    """`launch.world` of an MPI library that takes calls from one thread only."""
+    import mpi4py
+    mpi4py.rc.initialize = False
+    from mpi4py import MPI
+    MPI.Init_thread(MPI.THREAD_FUNNELED)
+    atexit.register(MPI.Finalize)
+    return MPI.COMM_WORLD
 
 
 if __name__ == "__main__":
@@ -73,6 +96,8 @@ if __name__ == "__main__":
         sys.exit(launch.spawn(int(sys.argv[2]), sys.argv[3:], program=(str(Path(__file__).resolve()),)))
     if sys.argv[1].startswith("early-") and environment.launched_rank() == VICTIM:  # before MPI_Init
         launch.world = lambda: fail(lambda: die(sys.argv[1].removeprefix("early-")))
+    if sys.argv[1] == "stall-one-thread":
+        launch.world = one_thread
     sys.modules["mpimasha.cli"] = types.SimpleNamespace(
         parse=parse, execute=lambda options, comm: execute(sys.argv[1], comm))
     sys.exit(__main__.main())

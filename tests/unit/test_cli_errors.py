@@ -72,6 +72,12 @@ def test_a_command_line_that_makes_no_sense(argv, words):
     refused(*argv, words=words)
 
 
+@pytest.mark.parametrize("value", ["-1", "abc", "nan", "inf", "", "5 minutes"])
+@pytest.mark.parametrize("command", [["run", "bilinear"], ["compare", "x.toml"], ["resume", "a"], ["evaluate", "a"]])
+def test_a_patience_that_is_no_number_of_seconds(command, value):
+    refused(*command, "--stall-after", value, words=["--stall-after", repr(value), "such as 300, or 0"])
+
+
 @pytest.mark.parametrize("ranks, words", [(0, ["-n 0", "at least 1"]), (-2, ["-n -2"]),
                                           (4, ["4 ranks", "workers = 3"])])
 def test_a_number_of_ranks_that_cannot_be(ranks, words):
