@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from mpimasha import cli, launch
+from mpimasha.kernels import _jit
 
 pytestmark = pytest.mark.launches
 
@@ -25,6 +26,8 @@ PATIENCE = 60.0  # for starting and ending
 @contextmanager
 def started(command, folder):
     env = launch.job_environment() | {"TMPDIR": str(folder)}  # where the ranks leave word
+    if _jit.cache_folder():  # kernels need not be compiled again
+        env["NUMBA_CACHE_DIR"] = _jit.cache_folder()
     with subprocess.Popen(command, env=env, cwd=folder, text=True, process_group=0, stdin=subprocess.DEVNULL,
                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) as job:
         try:
