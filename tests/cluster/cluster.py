@@ -1,7 +1,7 @@
-"""A real SLURM with virtual nodes on this machine, for tests: needs root and the packages of Debian, changes nothing else.
+"""A real SLURM with virtual nodes on this machine, for tests; needs root and SLURM's packages.
 
 All of it (configuration, key, sockets, state, logs) is in one temporary folder, ports are whatever is free, and the
-daemons are children of this process, which die with it.  ``python tests/cluster/cluster.py`` is a shell inside one.
+daemons are children of this process, which die with it.  ``python -m tests.cluster.cluster`` is a shell inside one.
 """
 
 import os
@@ -19,6 +19,7 @@ from mpimasha.postbox import die_with
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scontrol", "scancel")
 _PATIENCE = 30.0  # seconds for a daemon to answer, and for jobs to leave
+_FAREWELL = 1.0  # seconds for a daemon to end: slurmctld may wait for a helper that has gone, and for ever
 _ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT"}
 _SBIN = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 _CONFIGURATION = """\
@@ -46,7 +47,7 @@ SchedulerType=sched/backfill
 SchedulerParameters=bf_interval=1,sched_interval=1
 SlurmdParameters=config_overrides
 ReturnToService=2
-KillWait=5
+KillWait={kill_wait}
 MailProg=/bin/true
 """
 
@@ -64,12 +65,21 @@ class Cluster:
 
     Parameters
     ----------
-    nodes, cpus : int
-        Virtual nodes, and cores that each pretends to have.
+    nodes : int
+        Virtual nodes; each pretends to have two sockets.
+    cores : int
+        Of each socket.
+
+    Attributes
+    ----------
+    kill_wait : int
+        Seconds from a cancelled job's SIGTERM to its SIGKILL.
     """
 
-    def __init__(self, nodes=2, cpus=2):
-        self.nodes, self.cpus = [f"n{i}" for i in range(1, nodes + 1)], cpus
+    kill_wait = 5
+
+    def __init__(self, nodes=2, cores=2):
+        self.nodes, self.cores = [f"n{i}" for i in range(1, nodes + 1)], cores
         self._daemons = []
 
     def __enter__(self):
@@ -94,17 +104,17 @@ class Cluster:
 
     # -- jobs ------------------------------------------------------------------------------------
 
-    def call(self, *words, cwd=None, env=None, check=True):
+    def call(self, *words, cwd=None, check=True, limit=_PATIENCE):
         """The standard output of a command in this cluster."""
-        done = subprocess.run(words, env=self.env | (env or {}), cwd=cwd, stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=_PATIENCE)
+        done = subprocess.run(list(map(str, words)), env=self.env, cwd=cwd, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=limit)
         if check and done.returncode:
-            raise RuntimeError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr}")
+            raise RuntimeError(f"{' '.join(map(str, words))} ended with {done.returncode}: {done.stderr}")
         return done.stdout.strip()
 
-    def submit(self, *words, cwd, env=None):
-        """The id of the job that ``sbatch WORDS`` makes."""
-        return self.call("sbatch", "--parsable", *words, cwd=cwd, env=env)
+    def submit(self, *words, cwd):
+        """The number of the job that ``sbatch WORDS`` makes."""
+        return self.call("sbatch", "--parsable", *words, cwd=cwd)
 
     def job(self, number):
         """What SLURM knows of a job: {"JobState": "RUNNING", ...}; of the last task of an array."""
@@ -131,9 +141,11 @@ class Cluster:
         self.folder.chmod(0o711)  # munged wants its socket to be reached by all
         port, *ports = _free_ports(1 + len(self.nodes))
         host = socket.gethostname().split(".")[0]
-        text = _CONFIGURATION.format(host=host, port=port, folder=self.folder)
+        text = _CONFIGURATION.format(host=host, port=port, folder=self.folder,
+                                     kill_wait=self.kill_wait)
         for node, at in zip(self.nodes, ports):
-            text += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={at} CPUs={self.cpus} RealMemory=4000\n"
+            text += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={at} RealMemory=4000 " \
+                    f"CPUs={2 * self.cores} Sockets=2 CoresPerSocket={self.cores} ThreadsPerCore=1\n"
         text += f"PartitionName=main Nodes={','.join(self.nodes)} Default=YES MaxTime=INFINITE State=UP\n"
         self.configuration.write_text(text)
         key = self.folder / "munge.key"
@@ -175,7 +187,7 @@ class Cluster:
                 daemon.terminate()
             for daemon in reversed(self._daemons):
                 try:
-                    daemon.wait(10)
+                    daemon.wait(_FAREWELL)
                 except subprocess.TimeoutExpired:
                     daemon.kill()
                     daemon.wait()
