@@ -19,7 +19,7 @@ def parse(argv):
     parser = _Parser(prog="mpimasha", description="Distributed variational inequalities with compressed communication.")
     parser.add_argument("--version", action="version", version=f"mpimasha {mpimasha.__version__}")
     commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="{run,compare,resume,evaluate,bench,doctor,list}")
+                                     metavar="{run,compare,resume,submit,evaluate,bench,doctor,list}")
     run = commands.add_parser("run", help="solve one problem by one method")
     run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
     compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
@@ -30,6 +30,10 @@ def parse(argv):
                         help="another limit, as in stop.rounds=20000: keys of stop, observe, checkpoint, transport")
     resume.add_argument("-v", "--verbose", action="store_true")
     resume.add_argument("-q", "--quiet", action="store_true")
+    submit = commands.add_parser("submit", help="send a run to SLURM, as a job that comes back until the run is done")
+    submit.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", help="a comparison if it has [[compare]]")
+    _add_job_options(submit)
+    submit.set_defaults(ranks=None, launcher=None)
     evaluate = commands.add_parser("evaluate", help="judge trained networks on the part of the data kept for the end")
     evaluate.add_argument("run", metavar="RUN_DIR", help="the folder of a run, or one with runs below it")
     evaluate.add_argument("--attack", default="pgd:20", metavar="A", help="as in pgd:20,eps=0.15 (default pgd:20)")
@@ -47,6 +51,8 @@ def parse(argv):
     examine = commands.add_parser("doctor", help="whether installation, machine and launch will work")
     examine.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", nargs="?", help="what it would need")
     for command in (run, compare, examine):
+        _add_launch_options(command)
+    for command in (run, compare, examine, submit):
         _add_experiment_options(command)
     for command in (run, compare):
         _add_run_options(command)
@@ -69,10 +75,15 @@ def _seconds(text):
     return seconds
 
 
-def _add_experiment_options(command):
+def _add_launch_options(command):
     add = command.add_argument
     add("-n", dest="ranks", type=int, metavar="N", help="start N ranks with the launcher of the loaded MPI")
     add("--launcher", metavar="COMMAND", help="another launcher, as in 'mpiexec -bind-to core'")
+    add("--json", action="store_true", help="end with one line of JSON on standard output")
+
+
+def _add_experiment_options(command):
+    add = command.add_argument
     add("--method", metavar="M", help="method.name")
     add("--compressor", metavar="UP", help="compressor.up, as in randk:0.05 or topk:20")
     add("--server-compressor", metavar="DOWN", help="compressor.down, as in qsgd:4")
@@ -81,7 +92,19 @@ def _add_experiment_options(command):
     add("--transport", metavar="T", help="transport.name")
     add("--seed", type=int, help="of every random stream of the run")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="any key of the file, dotted")
-    add("--json", action="store_true", help="end with one line of JSON on standard output")
+
+
+def _add_job_options(command):
+    add = command.add_argument
+    add("--nodes", type=int, required=True, metavar="N")
+    add("--tasks-per-node", type=int, required=True, metavar="T", help="ranks on each node")
+    add("--time", required=True, metavar="H:MM:SS", help="of each job; D-H:MM:SS for days")
+    add("--cpus-per-task", type=int, default=1, metavar="C", help="cores, and threads, of each rank (default 1)")
+    add("--mpi", default="pmi2", help="of srun: pmi2 for MPICH (default), pmix for most Open MPI")
+    add("--sbatch", action="append", default=[], metavar="OPTION", help="another option of sbatch's, as in "
+        "partition=long; may be repeated")
+    add("--out", metavar="DIR", help="the run's folder (default runs/...); script and log go beside it")
+    add("--dry-run", action="store_true", help="print the script; write and send nothing")
 
 
 def _add_run_options(command):

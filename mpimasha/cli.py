@@ -4,7 +4,7 @@ import logging
 import sys
 from contextlib import nullcontext
 
-from mpimasha import arguments, batch, comparison, config, debugger, doctor, evaluation, results, single
+from mpimasha import arguments, batch, comparison, config, debugger, doctor, evaluation, results, single, submit
 from mpimasha.bench import command as bench
 from mpimasha.checkpoint import CHANGEABLE
 from mpimasha.communicator import Communicator
@@ -52,6 +52,8 @@ def _execute(options, comm):
     _configure_log(options, comm)
     if options.command in _WITHOUT_EXPERIMENT:
         return _WITHOUT_EXPERIMENT[options.command](options, comm)
+    if options.command == "submit":
+        return comm.together(lambda: _submit(options, comm))
     with Notice().by_signals(comm) if options.command in _RUNS else nullcontext() as notice:
         prepared = comm.together(lambda: _prepared(options, comm.size))
         _load(prepared, comm)
@@ -66,6 +68,20 @@ def _execute(options, comm):
 def _list(options, comm):
     if comm.rank == 0:
         sys.stdout.write(listing(options.what))
+    return single.DONE
+
+
+def _submit(options, comm):
+    """Check what is to be run as its own ranks would, and send it."""
+    if comm.size > 1:
+        raise UserError(f"submit was asked of {comm.size} ranks: start it without mpirun or srun")
+    _prepared(options, submit.ranks(options))
+    document, _ = _document(options)
+    words = [f"--{short.replace('_', '-')}={getattr(options, short)}" for short in _SHORT
+             if getattr(options, short) is not None] + [f"--set={setting}" for setting in options.settings]
+    if "seconds" not in document.get("stop", {}):
+        words.append(f"--set=stop.seconds={SLURM}")
+    submit.execute(options, "compare" if _is_comparison(options, document, None) else "run", words)
     return single.DONE
 
 
@@ -91,7 +107,7 @@ def _prepared(options, ranks):
         if problem.n is not None:
             _check_fit(experiment, problem, method)
         pairs.append((experiment, problem))
-    if options.command in ("run", "compare"):
+    if options.command in ("run", "compare", "submit"):
         results.check_folder(results.default_folder("new") if options.out is None else options.out)
     return pairs
 
@@ -134,7 +150,8 @@ def _experiments(options):
 def _is_comparison(options, document, label):
     if options.command == "resume":
         return label is None
-    return options.command == "compare" or (options.command == "doctor" and "compare" in document)
+    return options.command == "compare" or (options.command in ("doctor", "submit")
+                                              and "compare" in document)
 
 
 def _document(options):

@@ -20,6 +20,8 @@ from mpimasha.supervisor import supervise
 _LAST_WORDS = 0.3  # seconds to pass on what was written: MPICH's launcher may lose it when MPI_Abort follows at once
 _GATHERING = 3.0  # seconds within which a user's mistake must have reached every rank
 _PRECEDENCE = 1.0  # seconds by which rank 0 speaks before the others where MPI cannot
+_LINGERING = 2.0  # seconds by which rank 0 outlives the others, whose interpreters take their time to end
+_leaving_last = []  # not empty on the rank that does
 
 
 class _Alone(LaunchError):
@@ -49,7 +51,7 @@ def world():
     foreign = started > 1 and is_foreign(library)
     if not foreign and not MPI.Is_initialized():
         MPI.Init_thread()
-        atexit.register(MPI.Finalize)
+        atexit.register(_finalize, MPI)
     if foreign or started > 1 and MPI.COMM_WORLD.Get_size() == 1:
         raise _Alone(f"{started} ranks were started, but each is alone: the launcher is not that of "
                      f"{name_of(library)}; use `mpimasha ... -n {started}`, which finds the right one, or under SLURM "
@@ -91,7 +93,7 @@ def guard(function, comm):
     Returns
     -------
     int
-        The exit code of this process; 0 where `spawn` passes on the code of the job.
+        The exit code of this process: that of the job on rank 0, 0 on the others and where `spawn` passes it on.
     """
     rank, size = (comm.Get_rank(), comm.Get_size()) if comm is not None else (0, 1)
     try:
@@ -155,14 +157,27 @@ def _say(text, code):
 
 
 def leave(code, comm=None):
-    """Hand the agreed code to `spawn` if it waits for one; launchers call any code but 0 a crash."""
-    if environment.POSTBOX not in os.environ:
-        return code
-    box = PostBox.of_this_rank()
-    left = box is not None and box.leave(code)
-    if comm is not None:
-        left = any(comm.allgather(left))  # some hosts may not see the box
-    return 0 if left else code
+    """The exit code of this rank: the agreed one is handed to `spawn` if it waits for it, else left to rank 0.
+
+    Launchers call any code but 0 a crash: `srun --kill-on-bad-exit` ends the ranks that are still about when the first
+    leaves with one, and its own is then 143.  So the others leave with 0, and rank 0 last.
+    """
+    left = False
+    if environment.POSTBOX in os.environ:
+        box = PostBox.of_this_rank()
+        left = box is not None and box.leave(code)
+        if comm is not None:
+            left = any(comm.allgather(left))  # some hosts may not see the box
+    if left or comm is not None and comm.Get_rank() > 0:
+        return 0
+    _leaving_last[:] = [True] if code and comm is not None and comm.Get_size() > 1 else []
+    return code
+
+
+def _finalize(MPI):
+    MPI.Finalize()  # all ranks meet here
+    if _leaving_last:
+        time.sleep(_LINGERING)
 
 
 # -- starting ranks ------------------------------------------------------------------------

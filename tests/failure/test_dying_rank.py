@@ -88,6 +88,16 @@ def test_an_orderly_end_returns_the_code_the_ranks_agreed_on(run_job, code):
     assert "TERMINATION" not in job.stderr
 
 
+def test_for_a_launcher_rank_0_leaves_last_and_alone_with_the_code(run_job, mpiexec, tmp_path):
+    """srun ends the ranks that are still about when the first has left with a code, and its own is then 143."""
+    note = 'code=0; "$@" || code=$?; echo "${PMI_RANK:-$OMPI_COMM_WORLD_RANK} $code $(date +%s.%N)" >>order; exit $code'
+    job = run_job([mpiexec, "-n", "3", "sh", "-c", note, "sh", sys.executable, VICTIM, "code8"])
+    assert (job.returncode, job.stdout) == (8, "the last line\n")
+    ends = sorted(line.split() for line in (tmp_path / "order").read_text().splitlines())
+    assert [end[:2] for end in ends] == [["0", "8"], ["1", "0"], ["2", "0"]]
+    assert float(ends[0][2]) > max(float(end[2]) for end in ends[1:]) + 0.5
+
+
 def test_a_mistake_seen_by_all_ranks_is_one_sentence_and_code_2(run_job):
     job = start(run_job, "user-error", ranks=3)
     assert (job.returncode, job.stdout, job.stderr) == (2, "", "mpimasha: error: no problem of that name\n")
