@@ -1,8 +1,8 @@
 """Killed at any moment, a run goes on from its last whole checkpoint, and ends as if nothing had been.
 
 ``MPIMASHA_TEST_KILLS=20 pytest -s tests/failure/test_kills.py`` kills so often (default 5), as drawn with
-``MPIMASHA_TEST_KILLS_SEED`` (default 5), and prints what each kill met.  Killed is one rank, or all processes of the job;
-when:
+``MPIMASHA_TEST_KILLS_SEED`` (default 5), and prints what each kill met.  One rank is killed, or all processes of the
+job; when:
 
 ``write``
     caught in the act: a folder of a checkpoint is there without ``complete.json``, or a temporary file;
