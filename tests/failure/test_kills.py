@@ -1,6 +1,6 @@
 """Killed at any moment, a run goes on from its last whole checkpoint, and ends as if nothing had been.
 
-``MPIMASHA_TEST_KILLS=20 pytest -s tests/failure/test_kills.py`` kills so often (default 5), as drawn with
+``MPIMASHA_TEST_KILLS=20 pytest -s tests/failure/test_kills.py`` kills so often (default 4), as drawn with
 ``MPIMASHA_TEST_KILLS_SEED`` (default 5), and prints what each kill met.  One rank is killed, or all processes of the
 job; when:
 
@@ -30,7 +30,7 @@ import pytest
 from mpimasha import cli, launch
 from mpimasha.kernels import _jit
 
-KILLS = int(os.environ.get("MPIMASHA_TEST_KILLS", "5"))
+KILLS = int(os.environ.get("MPIMASHA_TEST_KILLS", "4"))
 SEED = int(os.environ.get("MPIMASHA_TEST_KILLS_SEED", "5"))
 EVERY, ROUNDS = 25, 500 + 300 * KILLS
 SETTINGS = ["bilinear", "--seed", "3", "--workers", "6", "--set", "problem.dim=20", "--set", f"stop.rounds={ROUNDS}",
