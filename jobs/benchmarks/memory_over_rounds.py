@@ -3,8 +3,9 @@
     python jobs/benchmarks/memory_over_rounds.py [masha1 qsgd:4] [--rounds 1000000]
     mpiexec -n 2 python jobs/benchmarks/memory_over_rounds.py diana_og
 
-Everything that the command line gives a run is there: rows and progress, checkpoints, notice of signals.  The resident
-set is read from /proc, so Linux only; a check at 1 %, 10 %, 50 % and 100 % of the rounds, or up to 1 % later, reads it.
+Everything that the command line gives a run is there: rows and progress, checkpoints, notice of signals, the watch over
+stalls.  The resident set is read from /proc, so Linux only, by the first check after 1 %, 10 %, 50 % and 100 % of the
+rounds.
 """
 
 import argparse
@@ -30,7 +31,9 @@ def main():
                 "stop": {"rounds": options.rounds, "relative_error": 0}, "checkpoint": {"every": options.every}}
     if options.compressor:
         document["compressor"] = {"up": options.compressor}
-    solved(config.experiment(document), world)
+    from mpimasha.watch import watched
+    with watched(world, 600.0) as comm:
+        solved(config.experiment(document), comm)
 
 
 def _options():
@@ -43,7 +46,7 @@ def _options():
 
 
 def solved(experiment, world):
-    """Run `experiment` as `mpimasha run` does, and report; returns [(round, resident bytes)] of this rank."""
+    """Run `experiment` as `mpimasha run` does, and report."""
     from mpimasha import observers, results
     from mpimasha.checkpoint import Checkpoints, Saving, identity
     from mpimasha.communicator import Communicator
