@@ -5,10 +5,11 @@ import os
 import sys
 from contextlib import nullcontext
 
-from mpimasha import environment, launch, patience, postbox
+from mpimasha import environment, launch, notice, patience, postbox
 from mpimasha.errors import LaunchError, UserError
 
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # 128 + signal, as shells have it
+_SAVING = (["run"], ["compare"], ["resume"])  # commands that can be stopped early
 
 
 def main(argv=None):
@@ -18,6 +19,8 @@ def main(argv=None):
     box = postbox.PostBox.of_this_rank()
     if box is not None:
         postbox.watch(box)
+    if argv[:1] in _SAVING and environment.launched_ranks():
+        notice.remember()
     _show_progress_and_crashes()
     try:
         code = _code(argv)

@@ -7,6 +7,12 @@ from contextlib import contextmanager
 from mpimasha.postbox import PostBox
 
 SIGNALS = (signal.SIGUSR1, signal.SIGTERM)
+_early = []  # signals that came before there was a `Notice`
+
+
+def remember():
+    """From now on SIGUSR1 does not kill this process, but waits for its `Notice`: a rank takes seconds to start."""
+    signal.signal(signal.SIGUSR1, lambda number, frame: _early.append(number))
 
 
 class Notice:
@@ -18,7 +24,7 @@ class Notice:
     """
 
     def __init__(self):
-        self.asked = False
+        self.asked = bool(_early)
 
     @contextmanager
     def by_signals(self, comm=None):

@@ -1,9 +1,23 @@
-"""Processes that a test has to see the end of."""
+"""The processes of a job."""
 
+import subprocess
 import time
 from pathlib import Path
 
 SOON = 5.0  # seconds
+
+
+def below(root):
+    """Process ids of everything that the process `root` has started, and that these have."""
+    lines = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout.splitlines()
+    children = {}
+    for pid, parent in (map(int, line.split()) for line in lines):
+        children.setdefault(parent, []).append(pid)
+    found, new = [], [root]
+    while new:
+        new = [child for pid in new for child in children.get(pid, [])]
+        found += new
+    return found
 
 
 def wait_until_gone(pids):

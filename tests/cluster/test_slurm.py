@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from mpimasha import launch
-from tests.failure.test_kills import content, ranks_of, whole
+from tests.rundirs import content, ranks_of, whole
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(200)]
 

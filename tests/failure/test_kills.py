@@ -24,8 +24,8 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 
-import numpy as np
 import pytest
+from rundirs import content, ranks_of, round_of, whole
 
 from mpimasha import cli, launch
 from mpimasha.kernels import _jit
@@ -90,7 +90,7 @@ class Victim:
         aim = max(self.known, default=0) + EVERY * self.draws.randrange(1, 5)
         ready = time.monotonic() + uniform(0, 2) if when == "start" else math.inf
         self.wait_until(lambda: max(whole(self.folder), default=0) >= aim or time.monotonic() > ready)
-        victims = self.processes() if whom == "all" else [self.draws.choice(self.pids_of_ranks())]
+        victims = self.processes() if whom == "all" else [self.draws.choice(ranks_of(self.folder))]
         if when == "write":
             self.wait_until(self.torn)
         time.sleep(uniform(0, {"write": 0.002, "work": 0.02, "start": 0.0}[when]))
@@ -125,10 +125,6 @@ class Victim:
                 pass
         return found
 
-    def pids_of_ranks(self):
-        told = json.loads((self.folder / "manifest.json").read_text())
-        return [rank["pid"] for rank in (told.get("resumed") or [told])[-1]["ranks"]]
-
 
 def kill(pids):
     for pid in pids:
@@ -136,11 +132,6 @@ def kill(pids):
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass
-
-
-def whole(folder):
-    """Rounds of the whole checkpoints."""
-    return {round_of(path.parent) for path in (folder / "checkpoints").glob("round-*/complete.json")}
 
 
 def unfinished(folder):
@@ -153,17 +144,6 @@ def unfinished(folder):
         except FileNotFoundError:  # finished
             pass
     return found
-
-
-def round_of(path):
-    return int(path.name.removeprefix("round-"))
-
-
-def content(folder):
-    with np.load(folder / "final.npz") as final:
-        arrays = {name: final[name].tobytes() for name in final.files}
-    rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
-    return arrays, [{key: value for key, value in row.items() if key not in ("seconds", "wire_bytes")} for row in rows]
 
 
 def command(*argv):

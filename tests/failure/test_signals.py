@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from processes import SOON, wait_until_gone
+from processes import SOON, below, wait_until_gone
 
 from mpimasha import launch
 
@@ -44,22 +44,9 @@ def plain_job(mpiexec, tmp_path):
         yield process
 
 
-def ranks_of(job):
-    """Process ids of the launcher and everything below it."""
-    lines = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout.splitlines()
-    children = {}
-    for pid, parent in (map(int, line.split()) for line in lines):
-        children.setdefault(parent, []).append(pid)
-    found, new = [], [job.pid]
-    while new:
-        new = [child for pid in new for child in children.get(pid, [])]
-        found += new
-    return found
-
-
 @pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_that_asks_to_end_ends_every_rank(job, name, code):
-    pids = ranks_of(job)
+    pids = below(job.pid)
     assert len(pids) >= 4  # the launcher and three ranks
     os.kill(job.pid, getattr(signal, name))
     _, errors = job.communicate(timeout=SOON)
@@ -70,7 +57,7 @@ def test_a_signal_that_asks_to_end_ends_every_rank(job, name, code):
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_to_a_plain_launcher_ends_every_rank(plain_job, name):
-    pids = ranks_of(plain_job)
+    pids = below(plain_job.pid)
     assert len(pids) >= 3
     os.kill(plain_job.pid, getattr(signal, name))
     plain_job.communicate(timeout=SOON)
@@ -87,7 +74,7 @@ def test_a_job_under_nohup_does_not_mind_a_hangup(job):
 
 
 def test_a_reader_that_leaves_ends_the_job_without_a_traceback(job):
-    pids = ranks_of(job)
+    pids = below(job.pid)
     job.stdout.close()
     errors = job.stderr.read()
     assert job.wait(SOON) == 141
@@ -96,7 +83,7 @@ def test_a_reader_that_leaves_ends_the_job_without_a_traceback(job):
 
 
 def test_a_reader_that_leaves_a_plain_launcher_ends_the_job(plain_job):
-    pids = ranks_of(plain_job)
+    pids = below(plain_job.pid)
     plain_job.stdout.close()
     plain_job.stderr.read()
     assert plain_job.wait(SOON) != 0
@@ -105,7 +92,7 @@ def test_a_reader_that_leaves_a_plain_launcher_ends_the_job(plain_job):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's death")
 def test_no_rank_outlives_a_launching_process_that_was_killed(job):
-    pids = ranks_of(job)
+    pids = below(job.pid)
     job.kill()
     job.wait(SOON)
     wait_until_gone(pids)

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from mpimasha import environment
+from mpimasha import notice as notices
 from mpimasha.communicator import Communicator
 from mpimasha.notice import SIGNALS, Notice
 from mpimasha.postbox import PostBox
@@ -98,3 +99,15 @@ def test_word_is_left_when_all_ranks_can_hear_and_not_before(comm, tmp_path, mon
         comm.Barrier()
     comm.Barrier()
     assert not PostBox(folder).takes_notice()
+
+
+def test_a_signal_that_comes_early_is_remembered(monkeypatch):
+    before = signal.getsignal(signal.SIGUSR1)
+    monkeypatch.setattr(notices, "_early", [])
+    try:
+        notices.remember()
+        assert not Notice().asked
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert Notice().asked
+    finally:
+        signal.signal(signal.SIGUSR1, before)
