@@ -70,7 +70,7 @@ def solved(experiment, world):
     watching = [results.RunDirectory(where, experiment, hosts), observers.Rows(where / "rows.jsonl"),
                 observers.Progress(experiment.stop, experiment.label)] if comm.rank == 0 else []
     started = perf_counter()
-    with Notice().by_signals() as notice:
+    with Notice().by_signals(comm) as notice:
         result = solve(experiment.problem(), experiment.method(), comm=comm, observers=[*watching, gauge],
                        stop=experiment.stop, every=experiment.every, notice=notice,
                        saving=Saving(Checkpoints(where, identity(experiment.document)), experiment.checkpoint))
