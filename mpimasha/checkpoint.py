@@ -115,6 +115,8 @@ class Checkpoints:
 
     def _read(self, where, run):
         """(record, shared arrays, arrays of this rank's workers), or an exception that says what is wrong."""
+        if not (where / "complete.json").exists():
+            raise ValueError("it was never completed")
         record = json.loads((where / "complete.json").read_text())
         if record["format"] != _FORMAT or record["identity"] != self.identity:
             raise ValueError("it belongs to another experiment or version")
@@ -214,6 +216,8 @@ def _attempt(function):
     """(its result, None), or (None, what was wrong)."""
     try:
         return function(), None
+    except ValueError as error:
+        return None, str(error)
     except Exception as error:  # torn, foreign or missing files raise a dozen kinds
         return None, f"{type(error).__name__}: {error}"
 
