@@ -16,7 +16,7 @@ PADDING = 64  # entries that a whole vector may write beyond the last one
 
 
 @kernel
-def collect(x, start, stop, least, dense, keys, positions, count, work, vector):
+def collect(x, start, stop, least, dense, keys, positions, count, work, vector, a, b):
     """Append the keys of x[start:stop] that are at least `least`, and their positions; gives the new count.
 
     Parameters
@@ -30,22 +30,23 @@ def collect(x, start, stop, least, dense, keys, positions, count, work, vector):
         Both written from `count` on.
     work : (at least CHUNK,) of the dtype of keys
         Scratch.
+    a, b : (n,) or None
+        What will be added to the next chunk: it is fetched meanwhile.
     """
     if vector is None:
         return _collect_blocks(x[start:stop].view(keys.dtype), start, least, keys, positions, count, work)
     step = lanes.BYTES // x.itemsize
-    ahead = AHEAD // x.itemsize
     whole = start + (stop - start) // step * step
     if dense:
         for i in range(start, whole, step):
-            lanes.prefetch(x, i + ahead)
+            _fetch(x, i, a, b)
             mask = lanes.between(x, i, least, lanes.ALL)
             lanes.pack(x, i, mask, keys, count)
             count = lanes.pack_range(i, mask, positions, count)
     else:
         listed = np.uint64(0)
         for i in range(start, whole, step):
-            lanes.prefetch(x, i + ahead)
+            _fetch(x, i, a, b)
             work[listed] = i - start
             listed += np.uint64(lanes.between(x, i, least, lanes.ALL) != 0)
         for place in work[:listed]:
@@ -53,7 +54,20 @@ def collect(x, start, stop, least, dense, keys, positions, count, work, vector):
             mask = lanes.between(x, i, least, lanes.ALL)
             lanes.pack(x, i, mask, keys, count)
             count = lanes.pack_range(i, mask, positions, count)
-    return _collect_blocks(x[whole:stop].view(keys.dtype), whole, least, keys, positions, count, work)
+    tail = x[whole:stop].view(keys.dtype)
+    end = _append(tail, whole, least, positions, np.uint64(count))
+    return _copy(tail, whole, keys, positions, np.uint64(count), end)
+
+
+@kernel(inline=True)
+def _fetch(x, i, a, b):
+    if a is None:
+        lanes.prefetch(x, i + AHEAD // x.itemsize)
+    else:
+        lanes.prefetch(x, i + CHUNK)
+        lanes.prefetch(a, i + CHUNK)
+        if b is not None:
+            lanes.prefetch(b, i + CHUNK)
 
 
 @kernel
@@ -70,16 +84,28 @@ def _collect_blocks(bits, start, least, keys, positions, count, work):
     end = np.uint64(count)
     for place in work[:listed]:
         first = np.int64(place)
-        block = bits[first:first + BLOCK]
-        for i in range(block.size):  # without a branch
-            positions[end] = start + first + i
-            end += np.uint64((block[i] & magnitude) >= low)
-    for j in range(np.uint64(count), end):
-        keys[j] = bits[positions[j] - np.uint64(start)] & magnitude
+        end = _append(bits[first:first + BLOCK], start + first, least, positions, end)
+    return _copy(bits, start, keys, positions, np.uint64(count), end)
+
+
+@kernel(inline=True)
+def _append(bits, start, least, positions, end):
+    low, magnitude = bits.dtype.type(least), magnitude_mask(bits)
+    for i in range(bits.size):  # without a branch
+        positions[end] = start + i
+        end += np.uint64((bits[i] & magnitude) >= low)
+    return end
+
+
+@kernel(inline=True)
+def _copy(bits, start, keys, positions, count, end):
+    magnitude = magnitude_mask(keys)
+    for j in range(count, end):
+        keys[j] = bits[np.uint64(positions[j]) - np.uint64(start)] & magnitude
     return np.int64(end)
 
 
-@kernel
+@kernel(inline=True)
 def magnitude_mask(keys):
     """All bits of a key but the sign."""
     return keys.dtype.type((np.uint64(1) << np.uint64(8 * keys.itemsize - 1)) - np.uint64(1))

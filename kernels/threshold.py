@@ -41,7 +41,7 @@ def select(keys, rank, low, high, work, vector):
         inside = band(keys, bottom, top, work, vector)
         if above < rank <= above + inside:
             keys, rank, low, high = work[:inside], rank - above, bottom, top
-    return halve(keys, rank, low, high, 0)
+    return halve(keys, rank, low, high, np.int64(0))
 
 
 @kernel
@@ -75,7 +75,7 @@ def count_from(keys, least):
     return total
 
 
-@kernel
+@kernel(inline=True)
 def largest(keys):
     """The largest key, as uint64."""
     top = keys[0]
@@ -84,20 +84,20 @@ def largest(keys):
     return np.uint64(top)
 
 
-@kernel
+@kernel(inline=True)
 def sample_size(rank, n):
     """Samples that cost about what the candidates cost which fewer of them would let in."""
     return min(n, 64 + np.int64(1.6 * (np.float64(rank) * n) ** (1 / 3)))
 
 
-@kernel
+@kernel(inline=True)
 def sampled_rank(rank, n, samples):
     """(mean, deviation) of the number of samples among the `rank` largest of n."""
     share = rank / n
     return share * samples, (share * (1.0 - share) * samples) ** 0.5 + 1.0
 
 
-@kernel
+@kernel(inline=True)
 def stratum(j, samples, n):
     """The place of sample j: one in each of `samples` equal parts of range(n), never twice at the same point of it."""
     place = j * GOLDEN

@@ -15,6 +15,7 @@ from .compaction import CHUNK, PADDING, collect, keep
 from .threshold import DEVIATIONS, SHORT, halve, largest, sample_size, sampled_rank, select, stratum
 
 VECTOR = True if lanes.available() else None  # None: portable
+PIECE = 8                                     # neighbours that are sampled together: they share a line of memory
 DENSE = 16                                    # k > n / DENSE: most vectors have a candidate
 
 
@@ -26,7 +27,6 @@ def scratch(n, k, dtype):
     return keys, np.empty(room, np.uint32 if n < 2**32 else np.uint64), np.zeros(1, np.uint64)
 
 
-@kernel
 def topk(x, index, keys, positions, warm, vector):
     """Positions of the k largest magnitudes, ascending; ties go to the lowest index.
 
@@ -49,7 +49,6 @@ def topk(x, index, keys, positions, warm, vector):
     return _topk(x, index, keys, positions, warm, vector, 0.0, None, 0.0, None)
 
 
-@kernel
 def topk_feedback(e, a, x, b, y, index, keys, positions, warm, vector):
     """e += a x + b y, evaluated and rounded as by `updates.update2`, and `topk` of the sum, in one pass.
 
@@ -61,7 +60,7 @@ def topk_feedback(e, a, x, b, y, index, keys, positions, warm, vector):
     index, keys, positions, warm, vector
         As of `topk`.
     """
-    return _topk(e, index, keys, positions, warm, vector, np.float64(a), x, np.float64(b), y)
+    return _topk(e, index, keys, positions, warm, vector, float(a), x, float(b), y)
 
 
 @kernel
@@ -70,8 +69,8 @@ def _topk(e, index, keys, positions, warm, vector, a, x, b, y):
     if k == 0:
         return False
     dense, work = DENSE * k > n, keys[positions.size:]
-    attempt = 0 if _relaxed(warm[0], keys) > 0 else 1
-    reached, added, count = 0, 0, 0
+    attempt = np.int64(0 if _relaxed(warm[0], keys) > 0 else 1)
+    reached = added = count = np.int64(0)
     low = least = np.uint64(0)
     while True:
         if reached == 0:
@@ -82,13 +81,13 @@ def _topk(e, index, keys, positions, warm, vector, a, x, b, y):
             stop = min(reached + CHUNK, n)
             if count + stop - reached > room:
                 break
-            if x is not None and added < stop:
-                _add(e, reached, stop, a, x, b, y)
+            if added < stop:
+                _add(e[reached:stop], reached, a, x, b, y)
                 added = stop
-            count = collect(e, reached, stop, least, dense, keys, positions, count, work, vector)
+            count = collect(e, reached, stop, least, dense, keys, positions, count, work, vector, x, y)
             reached = stop
         if count < k:  # the threshold was too high
-            reached = count = 0
+            reached = count = np.int64(0)
             continue
         top = largest(keys[:count])
         low, surplus = select(keys[:count], k, low, top, work, vector)
@@ -96,18 +95,18 @@ def _topk(e, index, keys, positions, warm, vector, a, x, b, y):
         if reached == n:
             break
         count, least = _drop(keys[:count], positions, low, split), low + np.uint64(1)
-    kept = keep(keys, positions, 0, split, low, index, 0, vector)
+    kept = keep(keys, positions, np.int64(0), split, low, index, np.int64(0), vector)
     keep(keys, positions, split, count, low + np.uint64(1), index, kept, vector)
     warm[0] = low
     return top > _infinity(keys)
 
 
-@kernel
+@kernel(inline=True)
 def _infinity(keys):
     return np.uint64(0x7F800000) if keys.itemsize == 4 else np.uint64(0x7FF0000000000000)
 
 
-@kernel
+@kernel(inline=True)
 def _relaxed(key, keys):
     """A key some 2 % to 3 % below, 0 for one that no magnitude has."""
     margin = np.uint64(1) << np.uint64(18 if keys.itemsize == 4 else 47)
@@ -120,36 +119,41 @@ def _sampled(e, k, keys, attempt, adding, a, x, b, y):
     n = e.size
     if n <= SHORT or 2 * k > n or attempt > 2:
         return np.uint64(0)
-    sample = keys[:min(sample_size(k, n), keys.size)]
+    pieces = min(sample_size(k, n), keys.size) // PIECE
+    sample = keys[:pieces * PIECE]
     middle, spread = sampled_rank(k, n, sample.size)
     rank = np.int64(middle + DEVIATIONS**attempt * spread) + 1
     if rank >= sample.size:
         return np.uint64(0)
     magnitudes = sample.view(e.dtype)
-    for j in range(sample.size):
-        i = np.uint64(stratum(j, sample.size, n))
-        magnitudes[j] = abs(e[i])
-        if adding and x is not None:
-            if y is None:
-                magnitudes[j] = abs(e[i] + a * x[i])
-            else:
-                magnitudes[j] = abs(e[i] + a * x[i] + b * y[i])
+    for j in range(pieces):
+        start = PIECE * stratum(j, pieces, n // PIECE)
+        part = magnitudes[j * PIECE:j * PIECE + PIECE]
+        piece = e[start:start + PIECE]
+        for i in range(PIECE):
+            part[i] = piece[i]
+        if adding:
+            _add(part, start, a, x, b, y)
+    for i in range(sample.size):
+        magnitudes[i] = abs(magnitudes[i])
     return halve(sample, rank, np.uint64(0), largest(sample), np.int64(spread / 4))[0]
 
 
 @kernel
-def _add(e, start, stop, a, x, b, y):
-    e, x = e[start:stop], x[start:stop]
-    if y is None:
-        for i in range(e.size):
-            e[i] = e[i] + a * x[i]
-    else:
-        y = y[start:stop]
-        for i in range(e.size):
-            e[i] = e[i] + a * x[i] + b * y[i]
+def _add(part, start, a, x, b, y):
+    """Add to a part of e, which begins at `start`, its part of a x + b y."""
+    if x is not None:
+        x = x[start:start + part.size]
+        if y is None:
+            for i in range(part.size):
+                part[i] = part[i] + a * x[i]
+        else:
+            y = y[start:start + part.size]
+            for i in range(part.size):
+                part[i] = part[i] + a * x[i] + b * y[i]
 
 
-@kernel
+@kernel(inline=True)
 def _split(keys, least, surplus):
     """Where to cut the candidates so that `surplus` keys equal to `least` lie behind."""
     low, i = keys.dtype.type(least), keys.size
@@ -159,7 +163,7 @@ def _split(keys, least, surplus):
     return i
 
 
-@kernel
+@kernel(inline=True)
 def _drop(keys, positions, least, split):
     """Keep, in place, the candidates from `least` on before `split` and those above it behind; gives their number."""
     low, kept = keys.dtype.type(least), np.uint64(0)
