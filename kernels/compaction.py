@@ -21,11 +21,12 @@ def collect(x, start, stop, least, dense, keys, positions, count, work, vector, 
 
     Parameters
     ----------
-    x : (n,) float32 or float64
+    x : (n,) uint32 or uint64
+        The bits of the numbers, with their signs.
     least : uint64
     dense : bool
         Whether so many are expected that it does not pay to look for them first.
-    keys : (at least count + stop - start + PADDING,) uint32 or uint64, as wide as x
+    keys : (at least count + stop - start + PADDING,) of the dtype of x
     positions : (same,) uint32 or uint64
         Both written from `count` on.
     work : (at least CHUNK,) of the dtype of keys
@@ -34,14 +35,14 @@ def collect(x, start, stop, least, dense, keys, positions, count, work, vector, 
         What will be added to the next chunk: it is fetched meanwhile.
     """
     if vector is None:
-        return _collect_blocks(x[start:stop].view(keys.dtype), start, least, keys, positions, count, work)
+        return _collect_blocks(x[start:stop], start, least, keys, positions, count, work)
     step = lanes.BYTES // x.itemsize
     whole = start + (stop - start) // step * step
     if dense:
         for i in range(start, whole, step):
             _fetch(x, i, a, b)
             mask = lanes.between(x, i, least, lanes.ALL)
-            lanes.pack(x, i, mask, keys, count)
+            lanes.pack_magnitudes(x, i, mask, keys, count)
             count = lanes.pack_range(i, mask, positions, count)
     else:
         listed = np.uint64(0)
@@ -52,9 +53,9 @@ def collect(x, start, stop, least, dense, keys, positions, count, work, vector, 
         for place in work[:listed]:
             i = start + np.int64(place)
             mask = lanes.between(x, i, least, lanes.ALL)
-            lanes.pack(x, i, mask, keys, count)
+            lanes.pack_magnitudes(x, i, mask, keys, count)
             count = lanes.pack_range(i, mask, positions, count)
-    tail = x[whole:stop].view(keys.dtype)
+    tail = x[whole:stop]
     end = _append(tail, whole, least, positions, np.uint64(count))
     return _copy(tail, whole, keys, positions, np.uint64(count), end)
 

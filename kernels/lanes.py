@@ -27,13 +27,13 @@ def available():
 
 @intrinsic
 def between(typing, array, start, low, high):
-    """Mask of the lanes j with low <= |array[start + j]| <= high, bits compared as unsigned integers."""
+    """Mask of the lanes j with low <= array[start + j] <= high, the highest bit of the array's words left off."""
     lanes = 8 * BYTES // array.dtype.bitwidth
 
     def generate(context, builder, signature, arguments):
         values, start, low, high = arguments
         word = ir.IntType(array.dtype.bitwidth)
-        magnitudes = _magnitudes(builder, array, _load(context, builder, array, values, start, lanes))
+        magnitudes = _magnitudes(builder, _load(context, builder, array, values, start, lanes))
         inside = [builder.icmp_unsigned(comparison, magnitudes, _splat(builder, _narrow(builder, bound, word), lanes))
                   for comparison, bound in ((">=", low), ("<=", high))]
         return builder.bitcast(builder.and_(*inside), ir.IntType(lanes))
@@ -59,12 +59,23 @@ def prefetch(typing, array, start):
 @intrinsic
 def pack(typing, array, start, mask, out, count):
     """Append the lanes of array[start:] in the mask to out[:count]; gives the new count."""
-    lanes = mask.bitwidth
 
     def generate(context, builder, signature, arguments):
-        values, start, mask, out_, count = arguments
-        vector = _magnitudes(builder, array, _load(context, builder, array, values, start, lanes))
-        return _append(context, builder, vector, mask, out, out_, count)
+        values, start, mask_, out_, count = arguments
+        vector = _load(context, builder, array, values, start, mask.bitwidth)
+        return _append(context, builder, vector, mask_, out, out_, count)
+
+    return types.intp(array, types.intp, mask, out, types.intp), generate
+
+
+@intrinsic
+def pack_magnitudes(typing, array, start, mask, out, count):
+    """`pack` with the highest bits left off."""
+
+    def generate(context, builder, signature, arguments):
+        values, start, mask_, out_, count = arguments
+        vector = _magnitudes(builder, _load(context, builder, array, values, start, mask.bitwidth))
+        return _append(context, builder, vector, mask_, out, out_, count)
 
     return types.intp(array, types.intp, mask, out, types.intp), generate
 
@@ -104,11 +115,8 @@ def _splat(builder, scalar, lanes):
     return builder.shuffle_vector(first, first, ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
 
 
-def _magnitudes(builder, array, bits):
-    if not isinstance(array.dtype, types.Float):
-        return bits
-    magnitude = (1 << array.dtype.bitwidth - 1) - 1
-    return builder.and_(bits, ir.Constant(bits.type, [magnitude] * bits.type.count))
+def _magnitudes(builder, bits):
+    return builder.and_(bits, ir.Constant(bits.type, [(1 << bits.type.element.width - 1) - 1] * bits.type.count))
 
 
 def _append(context, builder, vector, mask, out, out_, count):

@@ -20,14 +20,13 @@ DENSE = 16                                    # k > n / DENSE: most vectors have
 
 
 def scratch(n, k, dtype):
-    """(keys, positions, warm) for `topk` and `topk_feedback` of k out of n in `dtype`; `warm` is their memory."""
+    """(keys, sums, positions), the scratch of `topk` and `topk_feedback` for k out of n numbers of `dtype`."""
     room = min(n, k + max(k // 4, 4 * CHUNK)) + PADDING
-    word = np.dtype(f"u{np.dtype(dtype).itemsize}")
-    keys = np.empty(room + 2 * CHUNK + k // 16, word)
-    return keys, np.empty(room, np.uint32 if n < 2**32 else np.uint64), np.zeros(1, np.uint64)
+    keys = np.empty(room + 2 * CHUNK + k // 16, f"u{np.dtype(dtype).itemsize}")
+    return keys, keys.view(dtype), np.empty(room, np.uint32 if n < 2**32 else np.uint64)
 
 
-def topk(x, index, keys, positions, warm, vector):
+def topk(x, index, keys, sums, positions, warm, vector):
     """Positions of the k largest magnitudes, ascending; ties go to the lowest index.
 
     Parameters
@@ -35,36 +34,45 @@ def topk(x, index, keys, positions, warm, vector):
     x : (n,) float32 or float64
     index : (k,) uint32 or uint64, k <= n
         Written.
-    keys, positions, warm
-        From `scratch`. ``warm[0]`` is the k-th key of the last call, where this one starts to look; 0 for none, and
-        no value changes the result.
+    keys, sums, positions
+        From `scratch`.
+    warm : (1,) uint64
+        Near the k-th key of the last call, where this one starts to look; 0 at first. No value changes the result.
     vector : True or None
-        `VECTOR`, or None for the portable form.
+        `VECTOR`, or None for the portable form, which alone serves n >= 2^32.
 
     Returns
     -------
     bool
         Whether there is a NaN: it is kept, before infinity.
     """
-    return _topk(x, index, keys, positions, warm, vector, 0.0, None, 0.0, None)
+    form = vector if positions.itemsize == 4 else None
+    return _topk(x, x.view(keys.dtype), index, keys, sums, positions, warm, form, 0.0, None, 0.0, None)
 
 
-def topk_feedback(e, a, x, b, y, index, keys, positions, warm, vector):
+def topk_feedback(e, a, x, b, y, index, keys, sums, positions, warm, vector):
     """e += a x + b y, evaluated and rounded as by `updates.update2`, and `topk` of the sum, in one pass.
 
     Parameters
     ----------
     e : (n,) float32 or float64
         Written.
+    a, b : float
     x, y : (n,) float32 or float64; y may be None
-    index, keys, positions, warm, vector
+    index, keys, sums, positions, warm, vector
         As of `topk`.
+
+    Returns
+    -------
+    bool
+        Whether the sum has a NaN.
     """
-    return _topk(e, index, keys, positions, warm, vector, float(a), x, float(b), y)
+    form, a, b = vector if positions.itemsize == 4 else None, np.float64(a), np.float64(b)
+    return _topk(e, e.view(keys.dtype), index, keys, sums, positions, warm, form, a, x, b, y)
 
 
 @kernel
-def _topk(e, index, keys, positions, warm, vector, a, x, b, y):
+def _topk(e, bits, index, keys, sums, positions, warm, vector, a, x, b, y):
     n, k, room = e.size, index.size, positions.size - PADDING
     if k == 0:
         return False
@@ -74,7 +82,10 @@ def _topk(e, index, keys, positions, warm, vector, a, x, b, y):
     low = least = np.uint64(0)
     while True:
         if reached == 0:
-            least = _relaxed(warm[0], keys) if attempt == 0 else _sampled(e, k, keys, attempt, added == 0, a, x, b, y)
+            if attempt == 0:
+                least = _relaxed(warm[0], keys)
+            else:
+                least = _sampled(e, k, keys, sums, attempt, added == 0, a, x, b, y)
             low = least
             attempt += 1
         while reached < n:
@@ -84,7 +95,7 @@ def _topk(e, index, keys, positions, warm, vector, a, x, b, y):
             if added < stop:
                 _add(e[reached:stop], reached, a, x, b, y)
                 added = stop
-            count = collect(e, reached, stop, least, dense, keys, positions, count, work, vector, x, y)
+            count = collect(bits, reached, stop, least, dense, keys, positions, count, work, vector, x, y)
             reached = stop
         if count < k:  # the threshold was too high
             reached = count = np.int64(0)
@@ -114,7 +125,7 @@ def _relaxed(key, keys):
 
 
 @kernel
-def _sampled(e, k, keys, attempt, adding, a, x, b, y):
+def _sampled(e, k, keys, sums, attempt, adding, a, x, b, y):
     """A key that probably a little more than k magnitudes of the sum reach; 0 where all may be candidates."""
     n = e.size
     if n <= SHORT or 2 * k > n or attempt > 2:
@@ -122,20 +133,19 @@ def _sampled(e, k, keys, attempt, adding, a, x, b, y):
     pieces = min(sample_size(k, n), keys.size) // PIECE
     sample = keys[:pieces * PIECE]
     middle, spread = sampled_rank(k, n, sample.size)
-    rank = np.int64(middle + DEVIATIONS**attempt * spread) + 1
+    rank = np.int64(middle + DEVIATIONS * (attempt * attempt) * spread) + 1
     if rank >= sample.size:
         return np.uint64(0)
-    magnitudes = sample.view(e.dtype)
     for j in range(pieces):
         start = PIECE * stratum(j, pieces, n // PIECE)
-        part = magnitudes[j * PIECE:j * PIECE + PIECE]
+        part = sums[j * PIECE:j * PIECE + PIECE]
         piece = e[start:start + PIECE]
         for i in range(PIECE):
             part[i] = piece[i]
         if adding:
             _add(part, start, a, x, b, y)
     for i in range(sample.size):
-        magnitudes[i] = abs(magnitudes[i])
+        sums[i] = abs(sums[i])
     return halve(sample, rank, np.uint64(0), largest(sample), np.int64(spread / 4))[0]
 
 
