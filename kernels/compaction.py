@@ -114,18 +114,16 @@ def magnitude_mask(keys):
 
 @kernel
 def band(keys, low, high, out, vector):
-    """out[:m] = the keys from `low` to `high`, in their order; gives m, or -1 if `out` may be too short."""
+    """out[:m] = the m keys from `low` to `high`, in their order; gives m, at most out.size - PADDING."""
     count, start = 0, 0
     if vector is not None:
         step = lanes.BYTES // keys.itemsize
-        while start + step <= keys.size and count + step <= out.size:
+        while start + step <= keys.size:
             count = lanes.pack(keys, start, lanes.between(keys, start, low, high), out, count)
             start += step
     low, high = keys.dtype.type(low), keys.dtype.type(high)
     end = np.uint64(count)
     for key in keys[start:]:
-        if end == out.size:
-            return -1
         out[end] = key
         end += np.uint64((key >= low) & (key <= high))
     return np.int64(end)

@@ -8,7 +8,7 @@ Algorithm 489, 1975); a band that misses costs time, never exactness.
 import numpy as np
 
 from ._jit import kernel
-from .compaction import band
+from .compaction import PADDING, band
 
 SHORT = 4096  # keys that are halved as they are
 DEVIATIONS = 4.0
@@ -26,6 +26,7 @@ def select(keys, rank, low, high, work, vector):
     work : of the dtype of keys
         Scratch; the longer the faster, up to m.
     """
+    held = keys.size
     if keys.size > SHORT:
         sample = work[:min(sample_size(rank, keys.size), work.size)]
         for j in range(sample.size):
@@ -35,22 +36,22 @@ def select(keys, rank, low, high, work, vector):
         for side in range(2):
             aim = np.int64(middle + (1 - 2 * side) * DEVIATIONS * spread)
             if 0 < aim < sample.size:
-                found, _ = halve(sample, aim, low, high, np.int64(spread / 4))
+                found, _ = halve(sample, sample.size, aim, low, high, np.int64(spread / 4))
                 bottom, top = (found, top) if side == 0 else (bottom, max(found, bottom))
-        above = count_from(keys, top + np.uint64(1))
-        inside = band(keys, bottom, top, work, vector)
-        if above < rank <= above + inside:
-            keys, rank, low, high = work[:inside], rank - above, bottom, top
-    return halve(keys, rank, low, high, np.int64(0))
+        above, found = count_from(keys, top + np.uint64(1)), count_from(keys, bottom)
+        if above < rank <= found:
+            low, high, held = bottom, top, found
+            if low < high and found - above + PADDING <= work.size:
+                keys, rank, held = work[:band(keys, low, high, work, vector)], rank - above, found - above
+    return halve(keys, held, rank, low, high, np.int64(0))
 
 
 @kernel
-def halve(keys, rank, low, high, slack):
+def halve(keys, found, rank, low, high, slack):
     """(least, surplus): rank + surplus keys are at least `least`; surplus <= slack, or the rank-th key is `least`.
 
-    No key is above `high`; `low` is taken to have `rank` keys at or above it.
+    Fewer than `rank` keys are above `high`, and `found`, not fewer, are taken to be at least `low`.
     """
-    low, high, found = np.uint64(low), np.uint64(high), keys.size
     while low < high and found - rank > slack:
         middle = high - (high - low) // np.uint64(2)
         count = count_from(keys, middle)

@@ -146,7 +146,7 @@ def _sampled(e, k, keys, sums, attempt, adding, a, x, b, y):
             _add(part, start, a, x, b, y)
     for i in range(sample.size):
         sums[i] = abs(sums[i])
-    return halve(sample, rank, np.uint64(0), largest(sample), np.int64(spread / 4))[0]
+    return halve(sample, sample.size, rank, np.uint64(0), largest(sample), np.int64(spread / 4))[0]
 
 
 @kernel
