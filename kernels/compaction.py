@@ -1,7 +1,7 @@
 """Candidates in the order of their index: those of a chunk of x, of a band of keys, and those kept at last.
 
-Each step has a portable form, without intrinsics, and one with `lanes`; both give the same. `vector` None chooses the
-portable one when the caller is compiled. Arrays are sliced so that no index can be negative.
+Each step has a portable form, without intrinsics, and one with `lanes`; both give the same. Numba drops what an
+argument of None rules out before it compiles. Arrays are sliced so that no index can be negative.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ PADDING = 64  # entries that a whole vector may write beyond the last one
 
 
 @kernel
-def collect(x, start, stop, least, dense, keys, positions, count, work, vector, a, b):
+def collect_blocks(x, start, stop, least, keys, positions, count, work):
     """Append the keys of x[start:stop] that are at least `least`, and their positions; gives the new count.
 
     Parameters
@@ -24,18 +24,40 @@ def collect(x, start, stop, least, dense, keys, positions, count, work, vector, 
     x : (n,) uint32 or uint64
         The bits of the numbers, with their signs.
     least : uint64
-    dense : bool
-        Whether so many are expected that it does not pay to look for them first.
     keys : (at least count + stop - start + PADDING,) of the dtype of x
     positions : (same,) uint32 or uint64
         Both written from `count` on.
     work : (at least CHUNK,) of the dtype of keys
         Scratch.
+    """
+    bits = x[start:stop]
+    low, magnitude = keys.dtype.type(least), magnitude_mask(keys)
+    listed = np.uint64(0)
+    for first in range(0, bits.size, BLOCK):
+        block = bits[first:first + BLOCK]
+        hit = False
+        for i in range(block.size):
+            hit |= (block[i] & magnitude) >= low
+        work[listed] = first
+        listed += np.uint64(hit)
+    end = np.uint64(count)
+    for place in work[:listed]:
+        first = np.int64(place)
+        end = _append(bits[first:first + BLOCK], start + first, least, positions, end)
+    return _copy(bits, start, keys, positions, np.uint64(count), end)
+
+
+@kernel
+def collect_vectors(x, start, stop, least, keys, positions, count, work, dense, a, b):
+    """`collect_blocks` with vectors.
+
+    Parameters
+    ----------
+    dense : bool
+        Whether so many are expected that it does not pay to look for them first.
     a, b : (n,) or None
         What will be added to the next chunk: it is fetched meanwhile.
     """
-    if vector is None:
-        return _collect_blocks(x[start:stop], start, least, keys, positions, count, work)
     step = lanes.BYTES // x.itemsize
     whole = start + (stop - start) // step * step
     if dense:
@@ -69,24 +91,6 @@ def _fetch(x, i, a, b):
         lanes.prefetch(a, i + CHUNK)
         if b is not None:
             lanes.prefetch(b, i + CHUNK)
-
-
-@kernel
-def _collect_blocks(bits, start, least, keys, positions, count, work):
-    low, magnitude = keys.dtype.type(least), magnitude_mask(keys)
-    listed = np.uint64(0)
-    for first in range(0, bits.size, BLOCK):
-        block = bits[first:first + BLOCK]
-        hit = False
-        for i in range(block.size):
-            hit |= (block[i] & magnitude) >= low
-        work[listed] = first
-        listed += np.uint64(hit)
-    end = np.uint64(count)
-    for place in work[:listed]:
-        first = np.int64(place)
-        end = _append(bits[first:first + BLOCK], start + first, least, positions, end)
-    return _copy(bits, start, keys, positions, np.uint64(count), end)
 
 
 @kernel(inline=True)

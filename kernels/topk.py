@@ -11,7 +11,7 @@ import numpy as np
 
 from . import lanes
 from ._jit import kernel
-from .compaction import CHUNK, PADDING, collect, keep
+from .compaction import CHUNK, PADDING, collect_blocks, collect_vectors, keep
 from .threshold import DEVIATIONS, SHORT, halve, largest, sample_size, sampled_rank, select, stratum
 
 VECTOR = True if lanes.available() else None  # None: portable
@@ -46,8 +46,8 @@ def topk(x, index, keys, sums, positions, warm, vector):
     bool
         Whether there is a NaN: it is kept, before infinity.
     """
-    form = vector if positions.itemsize == 4 else None
-    return _topk(x, x.view(keys.dtype), index, keys, sums, positions, warm, form, 0.0, None, 0.0, None)
+    return _topk(x, x.view(keys.dtype), index, keys, sums, positions, warm, *_forms(vector, positions),
+                 0.0, None, 0.0, None)
 
 
 def topk_feedback(e, a, x, b, y, index, keys, sums, positions, warm, vector):
@@ -67,12 +67,16 @@ def topk_feedback(e, a, x, b, y, index, keys, sums, positions, warm, vector):
     bool
         Whether the sum has a NaN.
     """
-    form, a, b = vector if positions.itemsize == 4 else None, np.float64(a), np.float64(b)
-    return _topk(e, e.view(keys.dtype), index, keys, sums, positions, warm, form, a, x, b, y)
+    return _topk(e, e.view(keys.dtype), index, keys, sums, positions, warm, *_forms(vector, positions),
+                 np.float64(a), x, np.float64(b), y)
+
+
+def _forms(vector, positions):
+    return (vector, None) if vector and positions.itemsize == 4 else (None, True)
 
 
 @kernel
-def _topk(e, bits, index, keys, sums, positions, warm, vector, a, x, b, y):
+def _topk(e, bits, index, keys, sums, positions, warm, vector, portable, a, x, b, y):
     n, k, room = e.size, index.size, positions.size - PADDING
     if k == 0:
         return False
@@ -95,7 +99,10 @@ def _topk(e, bits, index, keys, sums, positions, warm, vector, a, x, b, y):
             if added < stop:
                 _add(e[reached:stop], reached, a, x, b, y)
                 added = stop
-            count = collect(bits, reached, stop, least, dense, keys, positions, count, work, vector, x, y)
+            if vector is not None:
+                count = collect_vectors(bits, reached, stop, least, keys, positions, count, work, dense, x, y)
+            if portable is not None:
+                count = collect_blocks(bits, reached, stop, least, keys, positions, count, work)
             reached = stop
         if count < k:  # the threshold was too high
             reached = count = np.int64(0)
