@@ -96,6 +96,8 @@ def pack_range(typing, start, mask, out, count):
 
 
 def _pointer(context, builder, array, values, start, lanes):
+    if array.layout != "C":
+        raise numba.errors.NumbaTypeError(f"{array} is not contiguous")
     word = ir.IntType(array.dtype.bitwidth)
     data = builder.bitcast(context.make_array(array)(context, builder, values).data, word.as_pointer())
     return builder.bitcast(builder.gep(data, [start]), ir.VectorType(word, lanes).as_pointer())
