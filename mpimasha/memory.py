@@ -72,11 +72,9 @@ class ErrorFeedback(Memory):
     e = PerWorker()
 
     def encode(self, i, x, message, worker, k):
-        e = self.e.row(i)
-        buffer = e.terms[0][1]
-        (e + x).write(buffer)                                            # x + e
-        self.compressor.encode(e, message, worker, k)                    # c = C(x + e)
-        self.compressor.decode(message, worker, k, -self.scale, buffer)  # e+ = x + e - c
+        e = self.e.row(i).terms[0][1]
+        self.compressor.encode_sum(e, x, message, worker, k)        # c = C(x + e)
+        self.compressor.decode(message, worker, k, -self.scale, e)  # e+ = x + e - c
 
 
 class Shift(Memory):

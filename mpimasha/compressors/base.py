@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from mpimasha.errors import UserError
+from mpimasha.linear import Linear
 
 # How the workers' draws depend on each other: not at all, as PermK's, one mask for all, in any other way.
 INDEPENDENT, PARTITION, COMMON_MASK, ANY = "independent", "partition", "common", "any"
@@ -76,6 +77,12 @@ class Compressor:
     def encode(self, x, message, worker, k):
         """Compress `x` (a Linear of vectors of shape (n,)) into the arrays of `message`."""
         raise NotImplementedError(f"compressor {self.name} cannot encode")
+
+    def encode_sum(self, e, x, message, worker, k):
+        """e += x, an array and a Linear, and compress the sum."""
+        total = Linear.of(e)
+        (total + x).write(e)
+        self.encode(total, message, worker, k)
 
     def decode(self, message, worker, k, scale, out):
         """out += scale * (the vector that the message of `worker` stands for)."""

@@ -1,10 +1,13 @@
 """TopK: the k largest coordinates."""
 
+from collections import defaultdict
+from functools import partial
+
 import numpy as np
 
 from mpimasha.compressors.base import Compressor, check_kept, kept
 from mpimasha.kernels import sparse
-from mpimasha.kernels.topk import topk
+from mpimasha.kernels.topk import VECTOR, scratch, topk, topk_feedback
 from mpimasha.linear import Linear
 from mpimasha.names import check_kinds
 
@@ -30,7 +33,8 @@ class TopK(Compressor):
     def prepare(self):
         self.count = kept(self.k, self.n, self.name)
         self.contraction = self.n / self.count
-        self._dense, self._keys = {}, {}
+        self._dense, self._buffers = {}, {}
+        self._warm = defaultdict(partial(np.zeros, 1, np.uint64))  # a worker's next threshold is near its last
 
     @property
     def bits(self):
@@ -43,34 +47,44 @@ class TopK(Compressor):
         return {"index": (self.index_dtype, self.count)}
 
     def choose(self, x, message, worker, k):
-        self._select(x, message)
+        self._select(x, message, worker)
         return message.index
 
     def chosen(self, message, worker, k):
         return message.index
 
     def encode(self, x, message, worker, k):
-        self._select(x, message).gather(message.index, 1.0, message.values)
+        self._select(x, message, worker).gather(message.index, 1.0, message.values)
+
+    def encode_sum(self, e, x, message, worker, k):
+        if len(x.terms) > 2:
+            super().encode_sum(e, x, message, worker, k)
+            return
+        (a, first), (b, second) = (*x.terms, (0.0, None))[:2]
+        topk_feedback(e, a, first, b, second, message.index, *self._scratch(e.dtype, worker), VECTOR)
+        Linear.of(e).gather(message.index, 1.0, message.values)
 
     def decode(self, message, worker, k, scale, out):
         sparse.scatter_add(out, message.index, message.values, scale)
 
-    def _select(self, x, message):
+    def _select(self, x, message, worker):
         dense = self._evaluated(x)
-        topk(dense, message.index, self._scratch(self._keys, np.dtype(f"u{dense.itemsize}")))
+        topk(dense, message.index, *self._scratch(dense.dtype, worker), VECTOR)
         return Linear.of(dense)
 
     def _evaluated(self, x):
         if len(x.terms) == 1 and x.terms[0][0] == 1.0:
             return x.terms[0][1]
-        dense = self._scratch(self._dense, x.terms[0][1].dtype)
-        x.write(dense)
-        return dense
+        dtype = x.terms[0][1].dtype
+        if dtype not in self._dense:
+            self._dense[dtype] = np.zeros(self.n, dtype)
+        x.write(self._dense[dtype])
+        return self._dense[dtype]
 
-    def _scratch(self, pool, dtype):
-        if dtype not in pool:
-            pool[dtype] = np.zeros(self.n, dtype)
-        return pool[dtype]
+    def _scratch(self, dtype, worker):
+        if dtype not in self._buffers:
+            self._buffers[dtype] = scratch(self.n, self.count, dtype)
+        return *self._buffers[dtype], self._warm[dtype, worker]
 
     def __str__(self):
         return f"topk:{self.k}"

@@ -1,0 +1,154 @@
+"""Candidates in the order of their index: those of a chunk of x, of a band of keys, and those kept at last.
+
+Each step has a portable form, without intrinsics, and one with `lanes`; both give the same. Numba drops what an
+argument of None rules out before it compiles. Arrays are sliced so that no index can be negative.
+"""
+
+import numpy as np
+
+from . import lanes
+from ._jit import kernel
+
+BLOCK = 32    # entries that the portable form tests together
+CHUNK = 4096  # entries between two looks at the room left: they stay in the first cache
+AHEAD = 4096  # bytes between what is compared and what is fetched
+PADDING = 64  # entries that a whole vector may write beyond the last one
+
+
+@kernel
+def collect_blocks(x, start, stop, least, keys, positions, count, work):
+    """Append the keys of x[start:stop] that are at least `least`, and their positions; gives the new count.
+
+    Parameters
+    ----------
+    x : (n,) uint32 or uint64
+        The bits of the numbers, with their signs.
+    least : uint64
+    keys : (at least count + stop - start + PADDING,) of the dtype of x
+    positions : (same,) uint32 or uint64
+        Both written from `count` on.
+    work : (at least CHUNK,) of the dtype of keys
+        Scratch.
+    """
+    bits = x[start:stop]
+    low, magnitude = keys.dtype.type(least), magnitude_mask(keys)
+    listed = np.uint64(0)
+    for first in range(0, bits.size, BLOCK):
+        block = bits[first:first + BLOCK]
+        hit = False
+        for i in range(block.size):
+            hit |= (block[i] & magnitude) >= low
+        work[listed] = first
+        listed += np.uint64(hit)
+    end = np.uint64(count)
+    for place in work[:listed]:
+        first = np.int64(place)
+        end = _append(bits[first:first + BLOCK], start + first, least, positions, end)
+    return _copy(bits, start, keys, positions, np.uint64(count), end)
+
+
+@kernel
+def collect_vectors(x, start, stop, least, keys, positions, count, work, dense, a, b):
+    """`collect_blocks` with vectors.
+
+    Parameters
+    ----------
+    dense : bool
+        Whether so many are expected that it does not pay to look for them first.
+    a, b : (n,) or None
+        What will be added to the next chunk: it is fetched meanwhile.
+    """
+    step = lanes.BYTES // x.itemsize
+    whole = start + (stop - start) // step * step
+    if dense:
+        for i in range(start, whole, step):
+            _fetch(x, i, a, b)
+            mask = lanes.between(x, i, least, lanes.ALL)
+            lanes.pack_magnitudes(x, i, mask, keys, count)
+            count = lanes.pack_range(i, mask, positions, count)
+    else:
+        listed = np.uint64(0)
+        for i in range(start, whole, step):
+            _fetch(x, i, a, b)
+            work[listed] = i - start
+            listed += np.uint64(lanes.between(x, i, least, lanes.ALL) != 0)
+        for place in work[:listed]:
+            i = start + np.int64(place)
+            mask = lanes.between(x, i, least, lanes.ALL)
+            lanes.pack_magnitudes(x, i, mask, keys, count)
+            count = lanes.pack_range(i, mask, positions, count)
+    tail = x[whole:stop]
+    end = _append(tail, whole, least, positions, np.uint64(count))
+    return _copy(tail, whole, keys, positions, np.uint64(count), end)
+
+
+@kernel(inline=True)
+def _fetch(x, i, a, b):
+    if a is None:
+        lanes.prefetch(x, i + AHEAD // x.itemsize)
+    else:
+        lanes.prefetch(x, i + CHUNK)
+        lanes.prefetch(a, i + CHUNK)
+        if b is not None:
+            lanes.prefetch(b, i + CHUNK)
+
+
+@kernel(inline=True)
+def _append(bits, start, least, positions, end):
+    low, magnitude = bits.dtype.type(least), magnitude_mask(bits)
+    for i in range(bits.size):  # without a branch
+        positions[end] = start + i
+        end += np.uint64((bits[i] & magnitude) >= low)
+    return end
+
+
+@kernel(inline=True)
+def _copy(bits, start, keys, positions, count, end):
+    magnitude = magnitude_mask(keys)
+    for j in range(count, end):
+        keys[j] = bits[np.uint64(positions[j]) - np.uint64(start)] & magnitude
+    return np.int64(end)
+
+
+@kernel(inline=True)
+def magnitude_mask(keys):
+    """All bits of a key but the sign."""
+    return keys.dtype.type((np.uint64(1) << np.uint64(8 * keys.itemsize - 1)) - np.uint64(1))
+
+
+@kernel
+def band(keys, low, high, out, vector):
+    """out[:m] = the m keys from `low` to `high`, in their order; gives m, at most out.size - PADDING."""
+    count, start = 0, 0
+    if vector is not None:
+        step = lanes.BYTES // keys.itemsize
+        while start + step <= keys.size:
+            count = lanes.pack(keys, start, lanes.between(keys, start, low, high), out, count)
+            start += step
+    low, high = keys.dtype.type(low), keys.dtype.type(high)
+    end = np.uint64(count)
+    for key in keys[start:]:
+        out[end] = key
+        end += np.uint64((key >= low) & (key <= high))
+    return np.int64(end)
+
+
+@kernel
+def keep(keys, positions, start, stop, least, index, count, vector):
+    """Append the positions in [start, stop) whose key is at least `least` to `index`; gives the new count.
+
+    `index` has room for these and no more.
+    """
+    if vector is not None:
+        step = lanes.BYTES // keys.itemsize
+        while start + step <= stop and count + step <= index.size:
+            count = lanes.pack(positions, start, lanes.between(keys, start, least, lanes.ALL), index, count)
+            start += step
+    low, end = keys.dtype.type(least), np.uint64(count)
+    keys, positions = keys[start:stop], positions[start:stop]
+    for i in range(keys.size):
+        if end == index.size:
+            break
+        index[end] = positions[i]
+        end += np.uint64(keys[i] >= low)
+    return np.int64(end)
