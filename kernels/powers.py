@@ -16,9 +16,11 @@ CHUNK = 512  # coordinates; multiples of eight
 BLOCK = 4096  # coordinates that share a key of short words
 MAGNITUDE, INFINITY = np.uint32(2**31 - 1), np.uint32(0xFF << 23)
 TOP, SIGN = np.uint32(254 << 23), np.uint32(2**31)
+WHOLE = np.uint32(2**32 - 2**23)  # without the fraction; of NaN the carry may go to the highest bit
 S9, S23, S31 = np.uint32(9), np.uint32(23), np.uint32(31)
 WIDE_MAGNITUDE, WIDE_INFINITY = np.uint64(2**63 - 1), np.uint64(0x7FF << 52)
 WIDE_TOP, WIDE_SIGN, S12 = np.uint64(2046 << 52), np.uint64(2**63), np.uint64(12)
+WIDE_WHOLE = np.uint64(2**64 - 2**52)
 GATHER = np.uint64(0x0102040810204080)  # the lowest bits of eight bytes into the highest byte of the product
 SPREAD, EACH = np.uint64(0x0002040810204081), np.uint64(0x0101010101010101)
 SEVEN, EIGHTH, S56, S49 = (np.uint64(s) for s in (0x7F, 0x80, 56, 49))
@@ -121,7 +123,7 @@ def _split(exponents, marks, bits, start, count, key):
 @kernel
 def _power(bits, draw):
     magnitude = np.uint32(bits & MAGNITUDE)  # cast at every step: lanes of 32 bits
-    rounded = np.uint32(np.uint32(magnitude + np.uint32(draw >> S9)) & INFINITY)
+    rounded = np.uint32(np.uint32(magnitude + np.uint32(draw >> S9)) & WHOLE)
     top = TOP if magnitude < INFINITY else INFINITY
     return np.uint32(min(rounded, top) | np.uint32(bits & SIGN))
 
@@ -130,6 +132,6 @@ def _power(bits, draw):
 def _round_wide(powers, bits, key):
     for i in range(bits.size):
         magnitude = bits[i] & WIDE_MAGNITUDE
-        rounded = magnitude + (hash64(key, i) >> S12) & WIDE_INFINITY
+        rounded = magnitude + (hash64(key, i) >> S12) & WIDE_WHOLE
         top = WIDE_TOP if magnitude < WIDE_INFINITY else WIDE_INFINITY
         powers[i] = min(rounded, top) | bits[i] & WIDE_SIGN
