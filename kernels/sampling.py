@@ -4,11 +4,12 @@ import numpy as np
 
 from ._jit import kernel
 from .hashing import GOLDEN, LOW, ONE, S32, STEP32, below, hash64, mix32, mix64, short_key
-from .hints import full_vectors
+from .hints import full_vectors, prefetch
 
 ZERO = np.uint64(0)
 BLOCK = np.uint64(4096)  # indices that share a key of short words
 CHUNK = 1024  # strata side by side
+AHEAD = 24  # blocks
 
 
 @kernel
@@ -163,6 +164,35 @@ def expand(index, blocks, size, n):
             index[count] = i
             count += 1
     return count
+
+
+@kernel
+def gather_blocks(out, x, blocks, size, scale):
+    """out = scale times the coordinates of whole blocks, those of `expand`, in its order; memory is asked for ahead.
+
+    Parameters
+    ----------
+    out : float32 or float64
+        Written from the front.
+    x : (n,) float32 or float64
+    blocks : (K,) uint32 or uint64
+    size : int
+    scale : float
+
+    Returns
+    -------
+    int
+        How many coordinates there are.
+    """
+    scale, count = np.float64(scale), np.uint64(0)
+    size, n = np.uint64(size), np.uint64(x.size)
+    for j in range(blocks.size):
+        prefetch(x, np.uint64(blocks[min(j + AHEAD, blocks.size - 1)]) * size, size)
+        start = np.uint64(blocks[j]) * size
+        for i in range(start, min(start + size, n)):
+            out[count] = scale * x[i]
+            count += ONE
+    return np.int64(count)
 
 
 @kernel

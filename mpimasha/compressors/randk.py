@@ -85,7 +85,7 @@ class RandK(Compressor):
         return {"index": (self.index_dtype, self.count)} if self.indices else {}
 
     def _draw(self, worker, k, index):
-        key = self.stream(COMMON if self.additive else worker, k)
+        key = self._key(worker, k)
         if self.sampling == "stratified":
             sampling.stratified(index, self.n, key)
         elif self.sampling == "stratified32":
@@ -93,9 +93,15 @@ class RandK(Compressor):
         elif self.sampling == "uniform":
             sampling.uniform_subset(index, self._marks, self.n, key)
         else:
-            sampling.stratified(self._drawn, self._lines, key)
+            self._draw_blocks(worker, k)
             index = index[:sampling.expand(index, self._drawn, LINE, self.n)]
         return index
+
+    def _draw_blocks(self, worker, k):
+        sampling.stratified(self._drawn, self._lines, self._key(worker, k))
+
+    def _key(self, worker, k):
+        return self.stream(COMMON if self.additive else worker, k)
 
     def choose(self, x, message, worker, k):
         return self._draw(worker, k, message.index if self.indices else self._index)
@@ -104,9 +110,15 @@ class RandK(Compressor):
         return message.index if self.indices else self._draw(worker, k, self._index)
 
     def encode(self, x, message, worker, k):
-        index = self.choose(x, message, worker, k)
-        x.gather(index, self.gain, message.values[:len(index)])
-        message.values[len(index):] = 0
+        if self.sampling == "block" and len(x.terms) == 1:
+            (factor, vector), = x.terms
+            self._draw_blocks(worker, k)
+            count = sampling.gather_blocks(message.values, vector, self._drawn, LINE, factor * self.gain)
+        else:
+            index = self.choose(x, message, worker, k)
+            count = len(index)
+            x.gather(index, self.gain, message.values[:count])
+        message.values[count:] = 0
 
     def decode(self, message, worker, k, scale, out):
         index = self.chosen(message, worker, k)

@@ -165,3 +165,15 @@ def test_equal_strata_hold_one_index_each_up_to_a_common_shift(n, k, dtype):
         draw = mix32(*short_key(key, np.uint64(j // 4096), np.uint64(j % 4096)))
         assert i == (start + (int(draw) * width >> 32) + shift) % n
         start += width
+
+
+@pytest.mark.parametrize("wire", (np.float32, np.float64))
+@pytest.mark.parametrize("dtype", (np.float32, np.float64))
+@pytest.mark.parametrize("n, blocks", [(80, [9, 0, 4]), (77, [9, 3]), (77, [0]), (5, [0]), (400, list(range(50)))])
+def test_whole_blocks_are_gathered_as_their_expanded_indices_say(n, blocks, dtype, wire):
+    x, blocks = np.random.default_rng(n).standard_normal(n).astype(dtype), np.array(blocks, np.uint32)
+    index, out = np.zeros(8 * blocks.size, np.uint32), np.full(8 * blocks.size, 7, wire)
+    count = sampling.expand(index, blocks, 8, n)
+    assert sampling.gather_blocks(out, x, blocks, 8, 0.3) == count
+    np.testing.assert_array_equal(out[:count], (0.3 * x[index[:count]].astype(float)).astype(wire))
+    assert (out[count:] == 7).all()
