@@ -149,7 +149,6 @@ def _powers(x, generator):
 def dithered(levels):
     x, generator = gaussian(D), np.random.default_rng(0)
     scales, codes = np.zeros(-(-D // BUCKET), np.float32), np.zeros(D if levels == 127 else D // 2, np.uint8)
-    draws, scratch = np.zeros(dither.CHUNK // 2 + 1, np.uint32), np.zeros(dither.CHUNK, np.uint8)
     rows = x[:D // BUCKET * BUCKET].reshape(-1, BUCKET)
 
     def library():
@@ -157,7 +156,7 @@ def dithered(levels):
         found = np.floor(rows * (levels / largest) + generator.random(rows.shape, np.float32)).astype(np.int8)
         return found if levels == 127 else (found[:, ::2] & 15) | (found[:, 1::2] << 4)
 
-    return [{"ours": lambda: dither.dither_encode(x, scales, codes, draws, scratch, levels, BUCKET, KEY),
+    return [{"ours": lambda: dither.dither_encode(x, x.view(np.uint32), scales, codes, levels, BUCKET, KEY),
              "library": library, "floor": copy_of(x)}]
 
 

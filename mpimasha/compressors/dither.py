@@ -21,7 +21,7 @@ class Dither(Compressor):
     width : {8, 4}
         Bits of a level.
     bucket : int
-        b; 0 takes the whole vector as one bucket.
+        b; 0 takes the whole vector as one bucket. With 4 bits even.
     """
 
     name = "dither"
@@ -38,10 +38,9 @@ class Dither(Compressor):
     def prepare(self):
         self._levels, self._bucket = 2 ** (self.width - 1) - 1, min(self.bucket or self.n, self.n)
         self.q = float(1 + np.sqrt(1 + (self._bucket - 1) / self._levels**2)) / 2
-        single = self.wire.itemsize == 4
+        if self.width == 4 and self._bucket % 2 and self._bucket < self.n:
+            raise UserError(f"bucket = {self.bucket} of dither:4, of whose levels two make a byte: use an even number")
         self._dense = np.zeros(self.n, self.wire)
-        self._draws = np.zeros(dither.CHUNK // 2 + 1, np.uint32) if single else np.zeros(dither.CHUNK // 4 + 1, np.uint64)
-        self._scratch = np.zeros(dither.CHUNK, np.uint8)
 
     @property
     def typical(self):
@@ -56,11 +55,12 @@ class Dither(Compressor):
                 "codes": (np.dtype(np.uint8), -(-self.n * self.width // 8))}
 
     def encode(self, x, message, worker, k):
-        dither.dither_encode(x.value(self._dense), message.scales, message.codes, self._draws, self._scratch,
-                             self._levels, self._bucket, self.stream(worker, k))
+        vector = x.value(self._dense)
+        dither.dither_encode(vector, vector.view(f"u{vector.itemsize}"), message.scales, message.codes, self._levels,
+                             self._bucket, self.stream(worker, k))
 
     def decode(self, message, worker, k, scale, out):
-        dither.dither_decode_add(out, message.scales, message.codes, self._scratch, self._levels, self._bucket, scale)
+        dither.dither_decode_add(out, message.scales, message.codes, self._levels, self._bucket, scale)
 
     def __str__(self):
         return f"dither:{self.width}" + (f",bucket={self.bucket}" if self.bucket != 512 else "")

@@ -21,7 +21,7 @@ TEXTS = {
     "qsgd": ("qsgd:1", "qsgd:4,bucket=5", "qsgd:15", "qsgd:2,bucket=1"),
     "topk": ("topk:3", "topk:0.05", "topk:23"),
     "natural": ("natural", "randk:0.3+natural", "permk+natural"),
-    "dither": ("dither:8", "dither:4,bucket=5", "randk:0.3+dither:4"),
+    "dither": ("dither:8", "dither:4,bucket=6", "randk:0.3+dither:4"),
     "absmax": ("absmax:1", "absmax:3,nearest", "topk:0.2+absmax:3,nearest"),
 }
 BOUND = [(text, 23, 3) for name in COMPRESSORS for text in TEXTS.get(name, (name,))]

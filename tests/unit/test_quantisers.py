@@ -167,7 +167,7 @@ def test_the_mean_magnitude_of_the_largest_numbers_is_finite():
 
 
 ALL = ("natural", "absmax:1", "absmax:3,bucket=5", "absmax:2,nearest", "sign", "rank:1", "float:16", "float:32",
-       "randk:0.4,sampling=block", "natural32", "dither:8", "dither:4,bucket=5")
+       "randk:0.4,sampling=block", "natural32", "dither:8", "dither:4,bucket=6")
 
 
 @pytest.mark.parametrize("v, wire", [(32, np.float32), (64, np.float64)])
@@ -247,7 +247,7 @@ def test_coordinates_draw_independently(text):
 
 
 def test_constants_are_upheld_by_random_vectors():
-    for text in ("natural", "absmax:1", "absmax:3,bucket=5", "natural32", "dither:4,bucket=5"):
+    for text in ("natural", "absmax:1", "absmax:3,bucket=5", "natural32", "dither:4,bucket=6"):
         q, x = bound(parse(text)[0], 12), np.random.default_rng(0).standard_normal(12)
         check_below((draws(q, x) ** 2).sum(axis=1), q.q * (x @ x))
 
