@@ -1,8 +1,8 @@
 """Dithering: random rounding to 127 or 7 levels of a bucket's largest magnitude, 8 or 4 bits each.
 
 With c = max |x_i|, S levels and r uniform in 0 ... 2^16 - 1, the code is floor((t + r) / 2^16), t = 2^16 (S x_i / c + S)
-rounded to an integer: its mean is t / 2^16, within 2^-15 of a level of the exact one.  A piece of a bucket, at most
-`CHUNK` coordinates, is halved; coordinate j of both halves share a short word, and of 4 bits a byte.
+rounded to an integer: its mean is t / 2^16, within 2^-15 of a level of the exact one.  A piece, of one bucket and
+one `CHUNK` of coordinates, is halved; coordinate j of both halves share a short word, and of 4 bits a byte.
 """
 
 import numpy as np
@@ -12,7 +12,7 @@ from .hashing import LOW, ONE, STEP32, mix32, short_key
 from .hints import full_vectors, prefetch
 from .quantize import _store_rounded_up
 
-CHUNK = 2048  # coordinates
+CHUNK, GROUP = 2048, 4096  # coordinates: of a piece at most; that stay in the first cache
 UNIT = 65536
 LARGEST = 2.0**126  # factors up to here are numbers of float32
 DIGIT, BYTE, NIBBLE, S16, S4 = (np.uint32(s) for s in (0xFFFF, 0xFF, 0xF, 16, 4))
@@ -38,24 +38,25 @@ def dither_encode(x, bits, scales, codes, levels, bucket, key):
     key : uint64
         Stream of the draws.
     """
-    start = 0
-    while start < x.size:
-        b = start // bucket
-        stop = min((b + 1) * bucket, start + CHUNK, x.size)
-        prefetch(x, start + CHUNK, stop - start)
-        if start == b * bucket:
-            largest = _largest(bits, start, min(start + bucket, x.size))
+    known, end = 0, 0
+    for start in range(0, x.size, GROUP):
+        while known < scales.size and known * bucket < start + GROUP:  # one bucket's does not wait for the other's
+            largest = _largest(bits, known * bucket, min((known + 1) * bucket, x.size))
             single = np.float64(np.uint32(largest & LOW).view(np.float32))
-            _store_rounded_up(scales, b, single if x.itemsize == 4 else np.uint64(largest).view(np.float64))
-        c = np.float64(scales[b])
-        factor = levels * UNIT / c if c > 0.0 else 0.0
-        if factor > LARGEST:
-            _encode_tiny(codes, x, start, stop - start, c, levels, key)
-        elif levels == 127:
-            _encode_bytes(codes, x, start, stop - start, x.dtype.type(factor), key)
-        else:
-            _encode_nibbles(codes, x, start, stop - start, x.dtype.type(factor), key)
-        start = stop
+            _store_rounded_up(scales, known, single if x.itemsize == 4 else np.uint64(largest).view(np.float64))
+            known += 1
+        while end < min(start + GROUP, x.size):
+            first, b = end, end // bucket
+            end = min((b + 1) * bucket, (first // CHUNK + 1) * CHUNK, x.size)
+            prefetch(x, first + GROUP, end - first)
+            c = np.float64(scales[b])
+            factor = levels * UNIT / c if c > 0.0 else 0.0
+            if factor > LARGEST:
+                _encode_tiny(codes, x, first, end - first, c, levels, key)
+            elif levels == 127:
+                _encode_bytes(codes, x, first, end - first, x.dtype.type(factor), key)
+            else:
+                _encode_nibbles(codes, x, first, end - first, x.dtype.type(factor), key)
 
 
 @kernel
@@ -72,7 +73,7 @@ def dither_decode_add(out, scales, codes, levels, bucket, scale):
     start = 0
     while start < out.size:
         b = start // bucket
-        stop = min((b + 1) * bucket, start + CHUNK, out.size)
+        stop = min((b + 1) * bucket, (start // CHUNK + 1) * CHUNK, out.size)
         step = np.float64(scales[b]) / levels
         if levels == 127:
             _add_bytes(out, codes, start, stop - start, step, np.float64(scale))
