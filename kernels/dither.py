@@ -1,7 +1,7 @@
 """Dithering: random rounding to 127 or 7 levels of a bucket's largest magnitude, 8 or 4 bits each.
 
-With c = max |x_i|, S levels and r uniform in 0 ... 2^16 - 1, the code is floor((t + r) / 2^16), t = 2^16 (S x_i / c + S)
-rounded to an integer: its mean is t / 2^16, within 2^-15 of a level of the exact one.  A piece, of one bucket and
+With c = max |x_i|, S levels and r uniform in 0 ... 2^16 - 1, the code is floor((t + r) / 2^16), where t is
+2^16 (S x_i / c + S) rounded to an integer: its mean is t / 2^16, within 2^-15 of a level of the exact one.  A piece, of one bucket and
 one `CHUNK` of coordinates, is halved; coordinate j of both halves share a short word, and of 4 bits a byte.
 """
 

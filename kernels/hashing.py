@@ -129,8 +129,8 @@ def dither(draws, start, count, key):
 def mix32(place, high):
     """A random 32-bit word from the `place`, a multiple of `STEP32` from the start of a stream of short words.
 
-    The finaliser of C. Wellons' lowbias32 (2018) with the other half of a 64-bit key in its middle: in vectors, twice as
-    fast as `mix64` for 32 bits.
+    The finaliser of C. Wellons' lowbias32 (2018) with the other half of a 64-bit key in its middle: in vectors of
+    32 bits, twice as fast as `mix64`.
     """
     # Cast at every step: Numba makes uint32 * uint32 a uint64.
     x = np.uint32(place ^ np.uint32(place >> SHORT16))

@@ -11,20 +11,19 @@ from ._jit import kernel
 LINE = 64  # bytes of a cache line
 
 
-def full_vectors():
-    """To be called first in a kernel whose loops should use vectors of 512 bits where there are such.
+if numba.config.DISABLE_JIT:
+    def full_vectors():
+        pass
 
-    LLVM prefers 256 bits on many CPUs.  Not for sums: their order would change.
-    """
-
-
-def _prefetch(array, i):
-    pass
-
-
-if not numba.config.DISABLE_JIT:
+    def _prefetch(array, i):
+        pass
+else:
     @numba.extending.intrinsic
-    def full_vectors(typing_context):  # noqa: F811
+    def full_vectors(typing_context):
+        """To be called first in a kernel whose loops should use vectors of 512 bits where there are such.
+
+        LLVM prefers 256 bits on many CPUs.  Not for sums: their order would change.
+        """
         def generate(context, builder, signature, arguments):
             set.add(builder.function.attributes, '"prefer-vector-width"="512"')  # llvmlite knows no such attribute
             return context.get_dummy_value()
@@ -32,7 +31,7 @@ if not numba.config.DISABLE_JIT:
         return numba.types.void(), generate
 
     @numba.extending.intrinsic
-    def _prefetch(typing_context, array, i):  # noqa: F811
+    def _prefetch(typing_context, array, i):
         def generate(context, builder, signature, arguments):
             byte, word = llvmlite.ir.IntType(8).as_pointer(), llvmlite.ir.IntType(32)
             data = context.make_array(array)(context, builder, arguments[0]).data

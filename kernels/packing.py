@@ -84,7 +84,7 @@ def _part(fours, quads, width):
     step = np.uint64(width)
     gap, code = S16 - step, (ONE << step) - ONE
     second, third, fourth = code << step, code << step + step, code << step + step + step
-    whole = code | second | third | fourth
+    whole, gap2, gap3 = code | second | third | fourth, gap + gap, gap + gap + gap
     for group in range(quads.size // GROUP - 1, -1, -1):  # from behind: the quads take more room than the words
         for q in range(GROUP - 1, -1, -1):
             bit = 4 * width * q
@@ -95,7 +95,7 @@ def _part(fours, quads, width):
             quads[np.uint64(group * GROUP + q)] = quad & whole
     for q in range(quads.size):
         quad = quads[q]
-        fours[q] = quad & code | (quad & second) << gap | (quad & third) << gap + gap | (quad & fourth) << gap + gap + gap
+        fours[q] = quad & code | (quad & second) << gap | (quad & third) << gap2 | (quad & fourth) << gap3
 
 
 def digits_per_word(base):

@@ -2,8 +2,8 @@
 
 |x_i| = 2^e (1 + f) becomes 2^(e + 1) with probability f, else 2^e, by a carry out of the fraction to which the draw is
 added; below the smallest normal power p too, where |x_i| becomes p with probability |x_i|/p, else 0.  Above the largest
-power x_i is clamped to it; what is not finite becomes an infinity.  float32: the draws have the 23 bits of a fraction, so
-that the mean is exact.
+power x_i is clamped to it; what is not finite becomes an infinity.  Draws have the bits of a fraction, 23 or 52: the
+mean is exact.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ SEVEN, EIGHTH, S56, S49 = (np.uint64(s) for s in (0x7F, 0x80, 56, 49))
 
 @kernel
 def round_powers(out, x, key):
-    """out_i = x_i rounded to a power of two at random; of float64 the draws have 52 bits.
+    """out_i = x_i rounded to a power of two at random.
 
     Parameters
     ----------

@@ -30,7 +30,7 @@ FAMILIES = {
     "scatter": (candidates.scatter, {"library": 2}),
 }
 TARGETS = {f"{family}.{rival}": target for family, (_, rivals) in FAMILIES.items() for rival, target in rivals.items()}
-PASSES, SECONDS = 3, 0.05  # SECONDS: of a side in a pass, where a call is shorter
+PASSES, TURNS, SECONDS = 3, 5, 0.003  # turns of all sides in a pass; of a turn, where a call is shorter
 _log = logging.getLogger("mpimasha")
 
 
@@ -45,9 +45,9 @@ def rows(only=None):
     Returns
     -------
     list of dict
-        name; value, the rival's time over ours, or ours over the floor's (of `randk_indices`: ns an index); target, what
-        it should be at least, or of a floor at most; ok; ours_ns and rival_ns, for a coordinate (an index, an entry).  Of
-        several inputs the worst.
+        name; value, the rival's time over ours, or ours over the floor's (of `randk_indices`: ns an index); target,
+        what it should be at least, or of a floor at most; ok; ours_ns and rival_ns, for a coordinate (an index, an
+        entry).  Of several inputs the worst.
     """
     wanted = _wanted(only)
     if not load(needed=False) and any(name.endswith(".torch") for name in wanted):
@@ -96,20 +96,21 @@ def _row(name, rival, times):
     ours, other = times["ours"], times.get(rival)
     value = ours if other is None else ours / other if _is_floor(name) else other / ours
     target = TARGETS[name]
-    return {"name": name, "value": value, "target": target, "ok": value <= target if _is_floor(name) else value >= target,
-            "ours_ns": ours, "rival_ns": other}
+    ok = value <= target if _is_floor(name) else value >= target
+    return {"name": name, "value": value, "target": target, "ok": ok, "ours_ns": ours, "rival_ns": other}
 
 
 def _measured(case, rivals):
-    """{side: ns a coordinate}, medians of the passes."""
+    """{side: ns a coordinate}, the median of the passes' medians."""
     units = case.pop("units", candidates.D)
     sides = {side: function for side, function in case.items() if side in ("ours", *rivals)}
     with one_thread():
         calls = {side: _calls(function) for side, function in sides.items()}
         times = {side: [] for side in sides}
         for _ in range(PASSES):
-            for side, function in sides.items():
-                times[side].append(_seconds(function, calls[side]))
+            turns = [{side: _seconds(function, calls[side]) for side, function in sides.items()} for _ in range(TURNS)]
+            for side in sides:
+                times[side].append(statistics.median(turn[side] for turn in turns))
     return {side: 1e9 / units * statistics.median(seconds) for side, seconds in times.items()}
 
 

@@ -16,7 +16,8 @@ def load(needed=True):
     except ImportError:
         if not needed:
             return None
-        raise UserError("the comparison is with PyTorch, which is not installed: pip install 'mpimasha[bench]'") from None
+        raise UserError("the comparison is with PyTorch, which is not installed: "
+                        "pip install 'mpimasha[bench]'") from None
     return torch, torch.nn.functional
 
 

@@ -7,8 +7,9 @@ from mpimasha.kernels import powers
 
 
 class Natural32(Compressor):
-    """`Natural` at the speed of memory, whatever the wire: a byte and a bit a coordinate; q = 9/8, unscaled delta = 8/7.
+    """`Natural` at the speed of memory, whatever the wire: q = 9/8, unscaled delta = 8/7.
 
+    A byte and a bit a coordinate, the exponent and the sign.
     x is rounded to float32 first, which alone costs exactness of the mean; above its largest number it
     becomes infinite.  Else the same law with other draws: clamped above 2^127, unbiased below 2^-126, an
     infinity for what is not finite.

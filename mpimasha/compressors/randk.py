@@ -24,8 +24,8 @@ class RandK(Compressor):
         A fraction of n below 1, or a count.
     sampling : {"stratified", "stratified32", "uniform", "block"}
         One index in each of k strata (rotated at random when k does not divide n), the same by draws of 32
-        bits (in half the time, n < 2^32), a uniformly random k-subset, or whole cache lines of 8 coordinates: ceil(k/8) of the
-        ceil(n/8), one a stratum, with the ratio of these two numbers for n/k.
+        bits (in half the time, n < 2^32), a uniformly random k-subset, or whole cache lines of 8 coordinates:
+        ceil(k/8) of the ceil(n/8), one a stratum, with the ratio of these two numbers for n/k.
     indices : bool
         Send the indices too, as a cluster without a shared seed would.
     mask : {"own", "shared"}

@@ -102,7 +102,8 @@ def test_what_is_compared_is_the_same(tiny):
     case, = candidates.update()
     case["ours"](), case["library"]()
     case, = candidates.topk32()
-    assert sorted(case["argpartition"]().tolist()) == sorted(np.argsort(-np.abs(candidates.gaussian(4096)))[:41].tolist())
+    largest = np.argsort(-np.abs(candidates.gaussian(4096)))[:41]
+    np.testing.assert_array_equal(np.sort(case["argpartition"]()), np.sort(largest))
     powers = candidates._powers(candidates.gaussian(4096), np.random.default_rng(0))
     assert (np.frexp(powers)[0] == np.copysign(0.5, powers)).all()
 

@@ -82,7 +82,8 @@ def check(x, levels, bucket, wire=None):
 
 @pytest.mark.parametrize("levels", LEVELS)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("n, bucket", [(1, 8), (64, 16), (77, 20), (150, 1000), (5, 2), (2049, 512), (4101, 4101), (5000, 600), (9000, 4500)])
+@pytest.mark.parametrize("n, bucket", [(1, 8), (64, 16), (77, 20), (150, 1000), (5, 2), (2049, 512), (4101, 4101),
+                                       (5000, 600), (9000, 4500)])
 def test_codes_are_the_formula(n, bucket, dtype, levels):
     check(np.random.default_rng(n).standard_normal(n).astype(dtype), levels, bucket)
 

@@ -229,7 +229,8 @@ def test_decoding_adds_scale_times_the_value(text, wire):
             np.testing.assert_array_equal(out, (start.astype(dtype).astype(float) - 0.75 * value).astype(dtype))
 
 
-@pytest.mark.parametrize("text", ("natural", "absmax:2", "randk:8,sampling=block", "natural32", "dither:4", "randk:8,sampling=stratified32"))
+@pytest.mark.parametrize("text", ("natural", "absmax:2", "randk:8,sampling=block", "natural32", "dither:4",
+                                  "randk:8,sampling=stratified32"))
 def test_workers_and_rounds_draw_independently(text):
     x = np.random.default_rng(0).standard_normal(20)
     q = bound(parse(text)[0], 20, 2)
@@ -289,4 +290,5 @@ def test_the_flags_say_which_theory_applies():
     made = [kind() for kind in COMPRESSORS.values()]
     assert {c.name for c in made if c.unbiased} == {"identity", "randk", "permk", "qsgd", "absmax", "dither", "natural",
                                                       "natural32"}
-    assert {c.name for c in made if c.contractive} == {"identity", "topk", "natural", "natural32", "sign", "rank", "float"}
+    assert {c.name for c in made if c.contractive} == {"identity", "topk", "natural", "natural32", "sign", "rank",
+                                                          "float"}
