@@ -89,7 +89,8 @@ def test_codes_are_the_formula(n, bucket, dtype, levels):
 
 
 @settings(deadline=None, max_examples=60)
-@given(data=st.data(), levels=st.sampled_from(LEVELS), bucket=st.sampled_from((2, 4, 8, 20)), wire=st.sampled_from(DTYPES))
+@given(data=st.data(), levels=st.sampled_from(LEVELS), bucket=st.sampled_from((2, 4, 8, 20)),
+       wire=st.sampled_from(DTYPES))
 def test_the_ends_of_the_range_are_rounded_like_all_else(data, levels, bucket, wire):
     dtype = np.dtype(data.draw(st.sampled_from(DTYPES)))
     finite = hnp.from_dtype(dtype, allow_nan=False, allow_infinity=False)
