@@ -8,6 +8,7 @@ import numpy as np
 
 from . import lanes
 from ._jit import kernel
+from .hints import fetch
 
 BLOCK = 32    # entries that the portable form tests together
 CHUNK = 4096  # entries between two looks at the room left: they stay in the first cache
@@ -85,12 +86,12 @@ def collect_vectors(x, start, stop, least, keys, positions, count, work, dense, 
 @kernel(inline=True)
 def _fetch(x, i, a, b):
     if a is None:
-        lanes.prefetch(x, i + AHEAD // x.itemsize)
+        fetch(x, i + AHEAD // x.itemsize)
     else:
-        lanes.prefetch(x, i + CHUNK)
-        lanes.prefetch(a, i + CHUNK)
+        fetch(x, i + CHUNK)
+        fetch(a, i + CHUNK)
         if b is not None:
-            lanes.prefetch(b, i + CHUNK)
+            fetch(b, i + CHUNK)
 
 
 @kernel(inline=True)

@@ -17,6 +17,7 @@ S16, S48, DIGIT = np.uint64(16), np.uint64(48), np.uint64(0xFFFF)
 PER_DEVIATION = (3 / (2**32 - 1))**0.5  # one over the deviation of a sum of four 16-bit digits
 S20, UNIT_INTERVAL = np.uint64(20), np.uint64(0x3FF << 52 | 1 << 19)
 WORD = 0xFFFFFFFFFFFFFFFF
+STEP32, SHORT_MIX1, SHORT_MIX2, SHORT16, SHORT15 = (np.uint32(s) for s in (0x9E3779B9, 0x7FEB352D, 0x846CA68B, 16, 15))
 
 
 @kernel
@@ -116,10 +117,34 @@ def dither(draws, start, count, key):
     key : uint64
     """
     half = (count + 1) // 2
+    counter = np.uint64(key) + (np.uint64(start) + ONE) * GOLDEN
     for j in range(half):
-        word = hash64(key, start + j)
+        word = mix64(counter)  # hash64(key, start + j)
         draws[j] = np.uint32(word & LOW)
         draws[half + j] = np.uint32(word >> S32)
+        counter += GOLDEN
+
+
+@kernel
+def mix32(place, high):
+    """A random 32-bit word from the `place`, a multiple of `STEP32` from the start of a stream of short words.
+
+    The finaliser of C. Wellons' lowbias32 (2018) with the other half of a 64-bit key in its middle: in vectors of
+    32 bits, twice as fast as `mix64`.
+    """
+    # Cast at every step: Numba makes uint32 * uint32 a uint64.
+    x = np.uint32(place ^ np.uint32(place >> SHORT16))
+    x = np.uint32(x * SHORT_MIX1)
+    x = np.uint32(x ^ np.uint32(x >> SHORT15) ^ high)
+    x = np.uint32(x * SHORT_MIX2)
+    return np.uint32(x ^ np.uint32(x >> SHORT16))
+
+
+@kernel
+def short_key(key, block, place):
+    """(word `place` of the short words of a block, `high`): arguments of `mix32`; every block has a 64-bit key."""
+    word = hash64(key, block)
+    return np.uint32(word + np.uint64(place) * np.uint64(STEP32) & LOW), np.uint32(word >> S32)
 
 
 @kernel

@@ -42,21 +42,6 @@ def between(typing, array, start, low, high):
 
 
 @intrinsic
-def prefetch(typing, array, start):
-    """Ask for array[start], which may lie beyond its end, to be in the first cache soon."""
-
-    def generate(context, builder, signature, arguments):
-        word = ir.IntType(32)
-        address = builder.bitcast(_pointer(context, builder, array, *arguments, 1), ir.IntType(8).as_pointer())
-        kind = ir.FunctionType(ir.VoidType(), (address.type, word, word, word))
-        function = builder.module.declare_intrinsic("llvm.prefetch.p0", fnty=kind)
-        builder.call(function, (address, word(0), word(3), word(1)))  # to read, keep, data
-        return context.get_dummy_value()
-
-    return types.void(array, types.intp), generate
-
-
-@intrinsic
 def pack(typing, array, start, mask, out, count):
     """Append the lanes of array[start:] in the mask to out[:count]; gives the new count."""
 

@@ -8,51 +8,94 @@ import numpy as np
 from ._jit import kernel
 
 CHUNK = 512  # coordinates; any width of bits then fills whole words
+GROUP = 16  # quads, four codes each, that fill whole words of 64 bits
 WORD = 2**32
 WORDS = 32  # filled at once by digits
-LOW = np.uint64(WORD - 1)
+ONE, S16 = np.uint64(1), np.uint64(16)
 
 
 @kernel
-def pack_bits(words, codes, start, count, width):
+def pack_bits(words, codes, fours, quads, stream, start, count, width):
     """codes[:count] into the bits [i width, (i + 1) width) of the stream, i from `start` on, little endian.
 
     Parameters
     ----------
     words : (ceil(n * width / 32),) uint32
         Written, from bit `start` * width on to the end of the last word.
-    codes : (at least count,) uint16
-        Below 2^width.
+    codes : (CHUNK,) uint16
+        Below 2^width; set to zero from `count` on.
+    fours, quads, stream : (CHUNK / 4,) uint64, (CHUNK / 4,) uint64, (CHUNK / 2,) uint32
+        Views: of `codes`; scratch; of the scratch.  To make them here, for every chunk, would take as long as the rest.
     start : int
-        A multiple of 32.
-    count, width : int
+        A multiple of CHUNK.
+    count : int
+        At most CHUNK.
+    width : int
+        At most 16.
     """
-    buffer, filled, word = np.uint64(0), 0, start // 32 * width
-    for i in range(count):
-        buffer |= np.uint64(codes[i]) << np.uint64(filled)
-        filled += width
-        if filled >= 32:
-            words[word] = np.uint32(buffer & LOW)
-            buffer >>= np.uint64(32)
-            filled -= 32
-            word += 1
-    if filled > 0:
-        words[word] = np.uint32(buffer)
+    for i in range(count, codes.size):
+        codes[i] = 0
+    if width == 9:
+        _join(quads, fours, 9)  # compiled with this width
+    else:
+        _join(quads, fours, width)
+    first = np.uint64(start // 32 * width)
+    for i in range(np.uint64((count * width + 31) // 32)):
+        words[first + i] = stream[i]
 
 
 @kernel
-def unpack_bits(codes, words, start, count, width):
-    """The inverse of `pack_bits`."""
-    mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
-    buffer, filled, word = np.uint64(0), 0, start // 32 * width
-    for i in range(count):
-        if filled < width:
-            buffer |= np.uint64(words[word]) << np.uint64(filled)
-            filled += 32
-            word += 1
-        codes[i] = np.uint16(buffer & mask)
-        buffer >>= np.uint64(width)
-        filled -= width
+def unpack_bits(fours, quads, stream, words, start, count, width):
+    """The inverse of `pack_bits`; codes from `count` on are of no meaning."""
+    first = np.uint64(start // 32 * width)
+    for i in range(np.uint64((count * width + 31) // 32)):
+        stream[i] = words[first + i]
+    if width == 9:
+        _part(fours, quads, 9)
+    else:
+        _part(fours, quads, width)
+
+
+@kernel(inline=True)
+def _join(quads, fours, width):
+    """The stream of the codes, 16 bits each in `fours`, to the front of `quads`."""
+    step = np.uint64(width)
+    gap, code = S16 - step, (ONE << step) - ONE
+    second, third, fourth = code << step, code << step + step, code << step + step + step
+    for q in range(quads.size):  # four codes side by side; it vectorises
+        four = fours[q]
+        quads[q] = four & code | four >> gap & second | four >> gap + gap & third | four >> gap + gap + gap & fourth
+    for group in range(quads.size // GROUP):  # as many words as a code has bits, by shifts that are constant
+        buffer, filled, word, first = np.uint64(0), 0, np.uint64(group * width), np.uint64(group * GROUP)
+        for q in range(GROUP):
+            quad = quads[first + np.uint64(q)]
+            buffer |= quad << np.uint64(filled)
+            filled += 4 * width
+            if filled >= 64:
+                quads[word] = buffer
+                filled -= 64
+                word += ONE
+                buffer = quad >> np.uint64(4 * width - 1 - filled) >> ONE  # what did not fit
+
+
+@kernel(inline=True)
+def _part(fours, quads, width):
+    """The inverse of `_join`."""
+    step = np.uint64(width)
+    gap, code = S16 - step, (ONE << step) - ONE
+    second, third, fourth = code << step, code << step + step, code << step + step + step
+    whole, gap2, gap3 = code | second | third | fourth, gap + gap, gap + gap + gap
+    for group in range(quads.size // GROUP - 1, -1, -1):  # from behind: the quads take more room than the words
+        for q in range(GROUP - 1, -1, -1):
+            bit = 4 * width * q
+            word, bit = np.uint64(group * width + bit // 64), bit % 64
+            quad = quads[word] >> np.uint64(bit)
+            if bit + 4 * width > 64:
+                quad |= quads[word + ONE] << np.uint64(64 - bit)
+            quads[np.uint64(group * GROUP + q)] = quad & whole
+    for q in range(quads.size):
+        quad = quads[q]
+        fours[q] = quad & code | (quad & second) << gap | (quad & third) << gap2 | (quad & fourth) << gap3
 
 
 def digits_per_word(base):

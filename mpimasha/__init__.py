@@ -32,7 +32,8 @@ _PUBLIC = {  # public name -> module of the package that defines it
     "Masha1": "methods.masha1", "Masha2": "methods.masha2",
     "Compressor": "compressors.base", "Identity": "compressors.identity", "RandK": "compressors.randk",
     "TopK": "compressors.topk", "PermK": "compressors.permk", "QSGD": "compressors.qsgd",
-    "AbsMax": "compressors.absmax", "Natural": "compressors.natural", "Sign": "compressors.sign",
+    "AbsMax": "compressors.absmax", "Dither": "compressors.dither", "Natural": "compressors.natural",
+    "Natural32": "compressors.natural32", "Sign": "compressors.sign",
     "RankR": "compressors.rank", "Float": "compressors.floats", "Composition": "compressors.composition",
     "Shared": "state", "PerWorker": "state", "UserError": "errors",
 }

@@ -40,7 +40,8 @@ def parse(argv):
     evaluate.add_argument("--part", choices=PARTS, default="test", help="of the data (default test)")
     evaluate.add_argument("--seed", type=int, default=0, help="of the attack's random start")
     bench = commands.add_parser("bench", help="how fast this machine is, against what should be reached")
-    bench.add_argument("what", choices=["networks"], help="networks: gradients, against PyTorch on one thread")
+    bench.add_argument("what", choices=["kernels", "networks"],
+                       help="kernels: against NumPy, PyTorch and memcpy; networks: gradients, against PyTorch")
     bench.add_argument("--only", action="append", metavar="ROW", help="one row; may be repeated")
     bench.set_defaults(ranks=None, launcher=None)
     for command in (resume, evaluate, bench):

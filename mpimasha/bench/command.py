@@ -1,12 +1,11 @@
 """`mpimasha bench`."""
 
 import json
-import platform
 import sys
 
-from mpimasha.bench import networks
+from mpimasha.bench import kernels, machine, networks
 
-BENCHMARKS = {"networks": networks}
+BENCHMARKS = {"kernels": kernels, "networks": networks}
 
 
 def execute(options, comm):
@@ -16,5 +15,5 @@ def execute(options, comm):
         rows = bench.rows(options.only)
         sys.stdout.write(bench.table(rows) + "\n")
         if options.json:
-            sys.stdout.write(json.dumps({"rows": rows, "machine": platform.processor() or platform.machine()}) + "\n")
+            sys.stdout.write(json.dumps({"rows": rows, "machine": machine.describe()}) + "\n")
     return 0

@@ -1,4 +1,4 @@
-"""The networks as one writes them in PyTorch, which is imported only when a twin is made."""
+"""PyTorch, imported only when something is compared with it, and the networks as one writes them there."""
 
 import contextlib
 import itertools
@@ -9,20 +9,26 @@ from mpimasha.errors import UserError
 from mpimasha.networks.mlp import MLP
 
 
-def load():
-    """torch and torch.nn.functional."""
+def load(needed=True):
+    """torch and torch.nn.functional; None if they are missing and not `needed`."""
     try:
         import torch
     except ImportError:
-        raise UserError("the networks are compared with PyTorch, which is not installed: "
+        if not needed:
+            return None
+        raise UserError("the comparison is with PyTorch, which is not installed: "
                         "pip install 'mpimasha[bench]'") from None
     return torch, torch.nn.functional
 
 
 @contextlib.contextmanager
 def one_thread():
-    """PyTorch on one thread inside, on as many as before afterwards."""
-    torch, _ = load()
+    """PyTorch, where there is one, on one thread inside, on as many as before afterwards."""
+    found = load(needed=False)
+    if not found:
+        yield
+        return
+    torch, _ = found
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -5,9 +5,11 @@ import typing
 
 from mpimasha.compressors.absmax import AbsMax
 from mpimasha.compressors.composition import Composition
+from mpimasha.compressors.dither import Dither
 from mpimasha.compressors.floats import Float
 from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.natural import Natural
+from mpimasha.compressors.natural32 import Natural32
 from mpimasha.compressors.permk import PermK
 from mpimasha.compressors.qsgd import QSGD
 from mpimasha.compressors.randk import RandK
@@ -17,7 +19,8 @@ from mpimasha.compressors.topk import TopK
 from mpimasha.errors import UserError
 from mpimasha.names import fits, kinds, nearest
 
-COMPRESSORS = {c.name: c for c in (Identity, RandK, TopK, PermK, QSGD, AbsMax, Natural, Sign, RankR, Float)}
+COMPRESSORS = {c.name: c for c in (Identity, RandK, TopK, PermK, QSGD, AbsMax, Dither, Natural, Natural32, Sign, RankR,
+                                   Float)}
 
 
 def parse(text, key="compressor.up"):

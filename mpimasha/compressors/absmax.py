@@ -59,7 +59,7 @@ class AbsMax(Compressor):
     @property
     def typical(self):
         """E|Q(x)|^2 / |x|^2 of a Gaussian bucket: 1 + the mean of (c/S)^2 f (1 - f), f the fraction of S |x_i|/c."""
-        return None if self.nearest else _gaussian(self.levels, self._bucket)
+        return None if self.nearest else gaussian_moment(self.levels, self._bucket)
 
     @property
     def bits(self):
@@ -84,7 +84,7 @@ class AbsMax(Compressor):
 
 
 @functools.cache
-def _gaussian(levels, bucket, samples=2**15):
+def gaussian_moment(levels, bucket, samples=2**15):
     """E|Q(x)|^2 / |x|^2 over Gaussian vectors of `bucket` entries, from fixed samples: within a percent."""
     x = np.abs(generator(0, "test", bucket).standard_normal((max(1, samples // bucket), bucket)))
     step = x.max(axis=1, keepdims=True) / levels

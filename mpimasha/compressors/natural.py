@@ -25,9 +25,9 @@ class Natural(Compressor):
 
     def prepare(self):
         self._width, self._exponents = (9, 254) if self.wire.itemsize == 4 else (12, 2046)
-        self._values = natural.natural_values(self._exponents)
         self._dense = np.zeros(self.n)
         self._draws, self._codes = np.zeros(CHUNK, np.uint32), np.zeros(CHUNK, np.uint16)
+        self._quads = np.zeros(CHUNK // 4, np.uint64)
 
     @property
     def bits(self):
@@ -37,8 +37,8 @@ class Natural(Compressor):
         return {"words": (np.dtype(np.uint32), -(-self.n * self._width // 32))}
 
     def encode(self, x, message, worker, k):
-        natural.natural_encode(x.value(self._dense), message.words, self._draws, self._codes, self._exponents,
-                               self.stream(worker, k))
+        natural.natural_encode(x.value(self._dense), message.words, self._draws, self._codes, self._quads,
+                               self._exponents, self.stream(worker, k))
 
     def decode(self, message, worker, k, scale, out):
-        natural.natural_decode_add(out, message.words, self._codes, self._exponents, self._values, scale)
+        natural.natural_decode_add(out, message.words, self._codes, self._quads, self._exponents, scale)

@@ -22,10 +22,10 @@ class RandK(Compressor):
     ----------
     k : float
         A fraction of n below 1, or a count.
-    sampling : {"stratified", "uniform", "block"}
-        One index in each of k strata (rotated at random when k does not divide n), a
-        uniformly random k-subset, or whole cache lines of 8 coordinates: ceil(k/8) of the
-        ceil(n/8), one a stratum, with the ratio of these two numbers for n/k.
+    sampling : {"stratified", "stratified32", "uniform", "block"}
+        One index in each of k strata (rotated at random when k does not divide n), the same by draws of 32
+        bits (in half the time, n < 2^32), a uniformly random k-subset, or whole cache lines of 8 coordinates:
+        ceil(k/8) of the ceil(n/8), one a stratum, with the ratio of these two numbers for n/k.
     indices : bool
         Send the indices too, as a cluster without a shared seed would.
     mask : {"own", "shared"}
@@ -39,8 +39,8 @@ class RandK(Compressor):
 
     def __init__(self, k: float = 0.05, sampling: str = "stratified", indices: bool = False, mask: str = "own"):
         check_kinds(RandK, "", k=k, sampling=sampling, indices=indices, mask=mask)
-        if sampling not in ("stratified", "uniform", "block"):
-            raise UserError(f"sampling = {sampling!r} of randk: use stratified, uniform or block")
+        if sampling not in ("stratified", "stratified32", "uniform", "block"):
+            raise UserError(f"sampling = {sampling!r} of randk: use stratified, stratified32, uniform or block")
         if sampling == "block" and indices:
             raise UserError("indices = true of randk cannot be had with sampling = block, whose blocks follow from the "
                             "seed: leave one of them out")
@@ -57,6 +57,8 @@ class RandK(Compressor):
     def prepare(self):
         self.count = kept(self.k, self.n, self.name)
         self.q = self.gain = self.n / self.count
+        if self.sampling == "stratified32" and self.n >= 2**32:
+            raise UserError(f"sampling = stratified32 of randk needs n < 2^32, and n = {self.n}: use stratified")
         if self.sampling == "block":
             self._lines = -(-self.n // LINE)
             self._drawn = np.zeros(-(-self.count // LINE), self.index_dtype)
@@ -83,15 +85,23 @@ class RandK(Compressor):
         return {"index": (self.index_dtype, self.count)} if self.indices else {}
 
     def _draw(self, worker, k, index):
-        key = self.stream(COMMON if self.additive else worker, k)
+        key = self._key(worker, k)
         if self.sampling == "stratified":
             sampling.stratified(index, self.n, key)
+        elif self.sampling == "stratified32":
+            sampling.stratified32(index, self.n, key)
         elif self.sampling == "uniform":
             sampling.uniform_subset(index, self._marks, self.n, key)
         else:
-            sampling.stratified(self._drawn, self._lines, key)
+            self._draw_blocks(worker, k)
             index = index[:sampling.expand(index, self._drawn, LINE, self.n)]
         return index
+
+    def _draw_blocks(self, worker, k):
+        sampling.stratified(self._drawn, self._lines, self._key(worker, k))
+
+    def _key(self, worker, k):
+        return self.stream(COMMON if self.additive else worker, k)
 
     def choose(self, x, message, worker, k):
         return self._draw(worker, k, message.index if self.indices else self._index)
@@ -100,9 +110,15 @@ class RandK(Compressor):
         return message.index if self.indices else self._draw(worker, k, self._index)
 
     def encode(self, x, message, worker, k):
-        index = self.choose(x, message, worker, k)
-        x.gather(index, self.gain, message.values[:len(index)])
-        message.values[len(index):] = 0
+        if self.sampling == "block" and len(x.terms) == 1:
+            (factor, vector), = x.terms
+            self._draw_blocks(worker, k)
+            count = sampling.gather_blocks(message.values, vector, self._drawn, LINE, factor * self.gain)
+        else:
+            index = self.choose(x, message, worker, k)
+            count = len(index)
+            x.gather(index, self.gain, message.values[:count])
+        message.values[count:] = 0
 
     def decode(self, message, worker, k, scale, out):
         index = self.chosen(message, worker, k)

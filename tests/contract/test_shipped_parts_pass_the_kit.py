@@ -17,10 +17,11 @@ JIT = not numba.config.DISABLE_JIT  # without it, a taste of everything
 DRAWS, SWEEPS, WIRES = (1000, 2, ("float64", "float32")) if JIT else (120, 0, ("float32",))
 TEXTS = {
     "randk": ("randk:3", "randk:0.05", "randk:7,sampling=uniform", "randk:3,indices=true", "randk:23",
-              "randk:6,sampling=block", "randk:5,mask=shared"),
+              "randk:6,sampling=block", "randk:5,sampling=stratified32", "randk:5,mask=shared"),
     "qsgd": ("qsgd:1", "qsgd:4,bucket=5", "qsgd:15", "qsgd:2,bucket=1"),
     "topk": ("topk:3", "topk:0.05", "topk:23"),
     "natural": ("natural", "randk:0.3+natural", "permk+natural"),
+    "dither": ("dither:8", "dither:4,bucket=6", "randk:0.3+dither:4"),
     "absmax": ("absmax:1", "absmax:3,nearest", "topk:0.2+absmax:3,nearest"),
 }
 BOUND = [(text, 23, 3) for name in COMPRESSORS for text in TEXTS.get(name, (name,))]

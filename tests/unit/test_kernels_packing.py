@@ -15,17 +15,19 @@ BASES = (3, 5, 7, 9, 15, 31, 255, 256, 65535)
 def pack_bits(codes, width):
     words = np.full(-(-len(codes) * width // 32) + 1, SENTINEL, np.uint32)
     for start in range(0, len(codes), packing.CHUNK):
-        chunk = np.array(codes[start:start + packing.CHUNK], np.uint16)
-        packing.pack_bits(words[:-1], chunk, start, chunk.size, width)
+        chunk, quads = np.full(packing.CHUNK, 2**16 - 1, np.uint16), np.zeros(packing.CHUNK // 4, np.uint64)
+        count = min(packing.CHUNK, len(codes) - start)
+        chunk[:count] = codes[start:start + count]
+        packing.pack_bits(words[:-1], chunk, chunk.view(np.uint64), quads, quads.view(np.uint32), start, count, width)
     assert words[-1] == SENTINEL
     return words[:-1]
 
 
 def unpack_bits(words, n, width):
-    codes, out = np.zeros(packing.CHUNK, np.uint16), []
+    codes, quads, out = np.zeros(packing.CHUNK, np.uint16), np.zeros(packing.CHUNK // 4, np.uint64), []
     for start in range(0, n, packing.CHUNK):
         count = min(packing.CHUNK, n - start)
-        packing.unpack_bits(codes, words, start, count, width)
+        packing.unpack_bits(codes.view(np.uint64), quads, quads.view(np.uint32), words, start, count, width)
         out += codes[:count].tolist()
     return out
 

@@ -167,7 +167,7 @@ def test_the_mean_magnitude_of_the_largest_numbers_is_finite():
 
 
 ALL = ("natural", "absmax:1", "absmax:3,bucket=5", "absmax:2,nearest", "sign", "rank:1", "float:16", "float:32",
-       "randk:0.4,sampling=block")
+       "randk:0.4,sampling=block", "natural32", "dither:8", "dither:4,bucket=6")
 
 
 @pytest.mark.parametrize("v, wire", [(32, np.float32), (64, np.float64)])
@@ -181,6 +181,9 @@ def test_the_bits_are_those_of_the_table_and_the_buffers_hold_no_more(n, v, wire
     width = {32: 9, 64: 12}[v]
     check("natural", n * width, -n * width % 32)
     check("sign", v + n, -n % 32)
+    check("natural32", 9 * n, -n % 8)
+    for bits in (8, 4):
+        check(f"dither:{bits}", v * math.ceil(n / 512) + bits * n, bits * n % 8)
     check("float:16", 16 * n)
     check("float:32", 32 * n)
     side = math.isqrt(n) + (math.isqrt(n) ** 2 < n)
@@ -226,7 +229,8 @@ def test_decoding_adds_scale_times_the_value(text, wire):
             np.testing.assert_array_equal(out, (start.astype(dtype).astype(float) - 0.75 * value).astype(dtype))
 
 
-@pytest.mark.parametrize("text", ("natural", "absmax:2", "randk:8,sampling=block"))
+@pytest.mark.parametrize("text", ("natural", "absmax:2", "randk:8,sampling=block", "natural32", "dither:4",
+                                  "randk:8,sampling=stratified32"))
 def test_workers_and_rounds_draw_independently(text):
     x = np.random.default_rng(0).standard_normal(20)
     q = bound(parse(text)[0], 20, 2)
@@ -235,7 +239,7 @@ def test_workers_and_rounds_draw_independently(text):
     check_mean(errors[0][1:] * errors[0][:-1], np.zeros(20))
 
 
-@pytest.mark.parametrize("text", ("natural", "absmax:2"))
+@pytest.mark.parametrize("text", ("natural", "absmax:2", "natural32", "dither:4"))
 def test_coordinates_draw_independently(text):
     x = np.random.default_rng(0).standard_normal(7)
     errors = draws(bound(parse(text)[0], 7), x) - x
@@ -244,7 +248,7 @@ def test_coordinates_draw_independently(text):
 
 
 def test_constants_are_upheld_by_random_vectors():
-    for text in ("natural", "absmax:1", "absmax:3,bucket=5"):
+    for text in ("natural", "absmax:1", "absmax:3,bucket=5", "natural32", "dither:4,bucket=6"):
         q, x = bound(parse(text)[0], 12), np.random.default_rng(0).standard_normal(12)
         check_below((draws(q, x) ** 2).sum(axis=1), q.q * (x @ x))
 
@@ -253,7 +257,8 @@ def test_constants_are_upheld_by_random_vectors():
 @given(compressor=st.one_of(
     st.builds(mm.AbsMax, st.integers(1, 2**15 - 1), st.integers(0, 10**6), st.booleans()), st.builds(mm.Natural),
     st.builds(mm.RankR, st.integers(1, 50), st.integers(0, 50)), st.builds(mm.Float, st.sampled_from([16, 32])),
-    st.builds(mm.Sign), st.builds(mm.RandK, st.integers(1, 99), st.just("block"))))
+    st.builds(mm.Sign), st.builds(mm.Natural32), st.builds(mm.Dither, st.sampled_from([8, 4]), st.integers(0, 10**6)),
+    st.builds(mm.RandK, st.integers(1, 99), st.just("block"))))
 def test_the_name_of_a_quantiser_describes_it_completely(compressor):
     again, other = parse(str(compressor))
     assert type(again) is type(compressor) and vars(again) == vars(compressor) and not other
@@ -271,7 +276,7 @@ def test_a_text_gives_the_quantiser_it_describes(text, expected):
 @pytest.mark.parametrize("text, says", [
     ("natural:3", "takes no argument"), ("sign,3", "unknown key"), ("absmax:0", "32767"), ("absmax:32768", "32767"),
     ("absmax:1.5", "wrong type"), ("absmax:1,nearest=2", "wrong type"), ("absmax:1,bucket", "wrong type"),
-    ("absmax:1,bucket=-1", "bucket = -1"), ("float:8", "float:16"), ("rank:0", "at least 1"),
+    ("absmax:1,bucket=-1", "bucket = -1"), ("float:8", "float:16"), ("dither:5", "dither:8"), ("rank:0", "at least 1"),
     ("rank:1,rows=-1", "rows"),
     ("absmax:1,nearest,nearest", "twice"), ("randk:9,sampling=block,indices=true", "block"), ("absmx", "absmax"),
     ("randk:9,sampling=line", "block")])
@@ -283,5 +288,7 @@ def test_a_mistake_is_named(text, says):
 
 def test_the_flags_say_which_theory_applies():
     made = [kind() for kind in COMPRESSORS.values()]
-    assert {c.name for c in made if c.unbiased} == {"identity", "randk", "permk", "qsgd", "absmax", "natural"}
-    assert {c.name for c in made if c.contractive} == {"identity", "topk", "natural", "sign", "rank", "float"}
+    assert {c.name for c in made if c.unbiased} == {"identity", "randk", "permk", "qsgd", "absmax", "dither", "natural",
+                                                      "natural32"}
+    assert {c.name for c in made if c.contractive} == {"identity", "topk", "natural", "natural32", "sign", "rank",
+                                                          "float"}
