@@ -18,12 +18,17 @@ pytestmark = pytest.mark.launches
 VICTIM = str(Path(__file__).parent / "victim.py")
 
 
+def mind_ctrl_c():
+    """A shell that runs the tests in the background has told them to ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @contextmanager
 def working(command, tmp_path):
     """A job in the middle of ten seconds of work."""
     env = launch.job_environment() | {"TMPDIR": str(tmp_path)}  # a killed process leaves its temporary files
     with subprocess.Popen(command, env=env, text=True, process_group=0, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=mind_ctrl_c) as process:
         assert process.stdout.readline() == "running\n"  # passed on while the job runs
         yield process
         if process.poll() is None:
