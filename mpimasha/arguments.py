@@ -7,6 +7,7 @@ import mpimasha
 from mpimasha.errors import UserError
 from mpimasha.evaluation import PARTS
 from mpimasha.listing import LISTS
+from mpimasha.tune import COSTS
 
 
 class _Parser(argparse.ArgumentParser):
@@ -19,17 +20,27 @@ def parse(argv):
     parser = _Parser(prog="mpimasha", description="Distributed variational inequalities with compressed communication.")
     parser.add_argument("--version", action="version", version=f"mpimasha {mpimasha.__version__}")
     commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="{run,compare,resume,submit,evaluate,bench,doctor,list}")
+                                     metavar="{run,compare,tune,resume,submit,evaluate,bench,doctor,list}")
     run = commands.add_parser("run", help="solve one problem by one method")
     run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
     compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
     compare.add_argument("experiment", metavar="EXPERIMENT.toml")
+    compare.add_argument("--share", type=_share, metavar="K/N", help="every N-th run from the K-th on, for one task of "
+                         "a job array; all shares have the same --out")
+    tune = commands.add_parser("tune", help="find gamma and tau by pilot runs, and write the experiment with them")
+    tune.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
+    tune.add_argument("--seeds", type=int, default=3, metavar="N", help="pilot runs of each choice (default 3)")
+    tune.add_argument("--by", choices=list(COSTS), default="up", help="what to spend least of (default up, bits)")
+    tune.add_argument("--to", type=float, metavar="ERROR", help="relative error of the pilot runs (default the target)")
+    tune.add_argument("--ratio", type=float, default=1.41, metavar="R", help="of the grid (default 1.41)")
+    tune.add_argument("--out", metavar="FILE.toml", help="default EXPERIMENT-tuned.toml")
     resume = commands.add_parser("resume", help="go on with a run that was stopped, from its newest checkpoint")
     resume.add_argument("run", metavar="RUN_DIR", help="the folder of the run, or of the comparison")
     resume.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
                         help="another limit, as in stop.rounds=20000: keys of stop, observe, checkpoint, transport")
-    resume.add_argument("-v", "--verbose", action="store_true")
-    resume.add_argument("-q", "--quiet", action="store_true")
+    for command in (compare, resume):
+        command.add_argument("--farm", action="store_true", help="whole runs to each rank, one after the other, in place "
+                             "of all ranks to each run: for many seeds")
     submit = commands.add_parser("submit", help="send a run to SLURM, as a job that comes back until the run is done")
     submit.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", help="a comparison if it has [[compare]]")
     _add_job_options(submit)
@@ -51,13 +62,15 @@ def parse(argv):
         command.add_argument("--launcher", metavar="COMMAND", help="another launcher")
     examine = commands.add_parser("doctor", help="whether installation, machine and launch will work")
     examine.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", nargs="?", help="what it would need")
-    for command in (run, compare, examine):
+    for command in (run, compare, tune, examine):
         _add_launch_options(command)
-    for command in (run, compare, examine, submit):
+    for command in (run, compare, tune, examine, submit):
         _add_experiment_options(command)
     for command in (run, compare):
         _add_run_options(command)
-    for command in (run, compare, resume, evaluate):
+    for command in (tune, resume):
+        _add_loudness(command)
+    for command in (run, compare, tune, resume, evaluate):
         command.add_argument("--stall-after", type=_seconds, metavar="SECONDS", help="end the job when a rank has "
                              "waited that long for others (default 300; 0, the default under a debugger: never)")
     listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
@@ -74,6 +87,13 @@ def _seconds(text):
     if not 0 <= seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds: use one such as 300, or 0 for no end")
     return seconds
+
+
+def _share(text):
+    k, slash, n = text.partition("/")
+    if not (k.isdecimal() and n.isdecimal() and 1 <= int(k) <= int(n)):
+        raise argparse.ArgumentTypeError(f"{text!r} is no share: use K/N with K from 1 to N, as in 2/8")
+    return int(k), int(n)
 
 
 def _add_launch_options(command):
@@ -111,5 +131,9 @@ def _add_job_options(command):
 def _add_run_options(command):
     add = command.add_argument
     add("--out", metavar="DIR", help="the run's folder (default runs/...)")
-    add("-v", "--verbose", action="store_true")
-    add("-q", "--quiet", action="store_true")
+    _add_loudness(command)
+
+
+def _add_loudness(command):
+    command.add_argument("-v", "--verbose", action="store_true")
+    command.add_argument("-q", "--quiet", action="store_true")

@@ -4,7 +4,8 @@ import logging
 import sys
 from contextlib import nullcontext
 
-from mpimasha import arguments, batch, comparison, config, debugger, doctor, evaluation, results, single, submit
+from mpimasha import (arguments, batch, comparison, config, debugger, doctor, evaluation, matrix, results, single,
+                      submit, tune)
 from mpimasha.bench import command as bench
 from mpimasha.checkpoint import CHANGEABLE
 from mpimasha.communicator import Communicator
@@ -56,13 +57,23 @@ def _execute(options, comm):
         return comm.together(lambda: _submit(options, comm))
     with Notice().by_signals(comm) if options.command in _RUNS else nullcontext() as notice:
         prepared = comm.together(lambda: _prepared(options, comm.size))
-        _load(prepared, comm)
+        if _farms(options):
+            comm.together(lambda: _load(prepared, Communicator()))
+        else:
+            _load(prepared, comm)
         if options.command == "doctor":
             return doctor.examine(options, prepared, comm)
         document, label = comm.together(lambda: _document(options))
+        if options.command == "tune":
+            return tune.execute(options, document, comm, notice)
         if _is_comparison(options, document, label):
             return comparison.execute(options, prepared, comm, notice, document)
         return single.execute(options, prepared, comm, notice)
+
+
+def _farms(options):
+    """Whether every rank runs whole runs by itself."""
+    return getattr(options, "farm", False) or options.command == "tune"
 
 
 def _list(options, comm):
@@ -85,7 +96,7 @@ def _submit(options, comm):
     return single.DONE
 
 
-_RUNS = ("run", "compare", "resume")
+_RUNS = ("run", "compare", "resume", "tune")
 _WITHOUT_EXPERIMENT = {"list": _list, "evaluate": evaluation.execute, "bench": bench.execute}
 
 
@@ -102,13 +113,16 @@ def _prepared(options, ranks):
         if key not in built:
             built[key] = experiment.problem()
         problem, method = built[key], experiment.method()
-        if ranks > problem.workers:
+        if ranks > problem.workers and not _farms(options):
             raise UserError(f"{ranks} ranks for workers = {problem.workers}: use at most as many ranks as workers")
         if problem.n is not None:
             _check_fit(experiment, problem, method)
         pairs.append((experiment, problem))
-    if options.command in ("run", "compare", "submit"):
+    shared = getattr(options, "share", None) and options.out is not None and results.is_comparison(options.out)
+    if options.command in ("run", "compare", "submit") and not shared:
         results.check_folder(results.default_folder("new") if options.out is None else options.out)
+    if options.command == "tune":
+        tune.check(options)
     return pairs
 
 
@@ -142,15 +156,18 @@ def _experiments(options):
     if document is None:
         return []
     if _is_comparison(options, document, label):
-        return config.comparison(document)
-    single_run = {key: value for key, value in document.items() if key not in ("compare", "seeds")}
+        return matrix.experiments(document)
+    single_run = {key: value for key, value in document.items() if key not in ("compare", "problems", "seeds")}
     return [config.experiment(single_run, label)]
 
 
 def _is_comparison(options, document, label):
+    """Whether several runs are meant; refuses --farm where it is one."""
+    if _farms(options) and options.command == "resume" and label is not None:
+        raise UserError(f"--farm gives whole runs to the ranks, and {options.run!r} is one run: leave it out")
     if options.command == "resume":
         return label is None
-    return options.command == "compare" or (options.command in ("doctor", "submit")
+    return options.command == "compare" or (options.command in ("doctor", "submit", "tune")
                                               and "compare" in document)
 
 
@@ -164,10 +181,11 @@ def _document(options):
                 raise UserError(f"--set {key} would make it another run: resume takes the keys of "
                                 f"{', '.join(CHANGEABLE)}; start a new run for others")
         if label is None:
-            config.comparison(document)  # refuses a damaged one, before it is taken apart
+            matrix.experiments(document)  # refuses a damaged one, before it is taken apart
         config.override_all(document, settings)
-        for block in document.get("compare", []):
+        for block in [*document.get("compare", []), *document.get("problems", [])]:
             config.forget(block, settings)
+            config.forget(block.get("each", {}), settings)
         return document, label
     wishes = [(key, getattr(options, short)) for short, key in _SHORT.items() if getattr(options, short) is not None]
     wishes += settings

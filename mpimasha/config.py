@@ -35,6 +35,7 @@ class Experiment:
     """One run, checked; `problem` and `method` build what it describes."""
 
     label: str
+    on: str  # label of the problem, in a comparison on several
     document: dict  # as the user wrote it, overrides included: the manifest's copy
     problem_class: type
     problem_options: dict
@@ -100,9 +101,9 @@ def override_all(document, wishes):
         override(document, key, value)
 
 
-def experiment(document, label=None):
-    """Check a document without [[compare]] blocks and return its `Experiment`."""
-    _known(document, [*_PLAIN, *_TABLES, "compare"], "")
+def experiment(document, label=None, on=""):
+    """Check a document without [[compare]] and [[problems]] blocks and return its `Experiment`."""
+    _known(document, [*_PLAIN, *_TABLES, "compare", "problems"], "")
     for key, kind in _PLAIN.items():
         if key in document:
             _typed(key, document[key], kind)
@@ -124,43 +125,24 @@ def experiment(document, label=None):
             raise UserError(f"compressor.{role} = '{compressor}' cannot be used with {method.name}, which has no such "
                             f"compressor: remove the key or use {able}")
         method_options |= {role: compressor} if role in inspect.signature(method).parameters else {}
-    built = Experiment(label or method.name, document, problem, problem_options, method, method_options, practice,
-                       check_seed(document.get("seed", 0)), check_wire(wire), _transport(document), _stop(document),
-                       _every(document), _milestone(document), _checkpoint(document))
+    built = Experiment(label or method.name, on, document, problem, problem_options, method, method_options,
+                       practice, check_seed(document.get("seed", 0)), check_wire(wire), _transport(document),
+                       _stop(document), _every(document), _milestone(document), _checkpoint(document))
     built.method()  # its own checks of gamma, tau, compressor
     return built
 
 
-def comparison(document):
-    """The experiments of the [[compare]] blocks, each the document with a block's overrides; for each of `seeds`."""
-    blocks = document.get("compare", [])
-    if not isinstance(blocks, list) or not blocks or not all(isinstance(b, dict) for b in blocks):
-        raise UserError("compare needs at least one [[compare]] block, each with a label and the keys that differ")
-    repeated = seeds(document)
-    base = {key: value for key, value in document.items() if key not in ("compare", "seeds")}
-    experiments = []
-    for block in blocks:
-        label = block.get("label")
-        if "label" in block and not (isinstance(label, str) and 0 < len(label) <= 60 and label.isprintable()):
-            raise UserError(f"label = {names.shown(label)} of a [[compare]] block is no name: use a text of 1 to 60 "
-                            f"characters")
-        _known(block, ["label", *_PLAIN, *_TABLES], "compare.")
-        seeds({key: value for key, value in (document | block).items() if key in ("seed", "seeds")})
-        merged = {key: dict(value) if isinstance(value, dict) else value for key, value in base.items()}
-        wishes = []
-        for key, value in block.items():
-            if isinstance(value, dict):
-                wishes += [(f"{key}.{leaf}", entry) for leaf, entry in value.items()]
-            elif key != "label":
-                wishes.append((key, value))
-        override_all(merged, wishes)
-        experiments.append([experiment(merged | {"seed": seed} if "seeds" in document else merged, label)
-                            for seed in repeated])
-    labels = [several[0].label for several in experiments]
-    for label in labels:
-        if labels.count(label) > 1:
-            raise UserError(f"label = {label!r} stands in more than one [[compare]] block: give each its own")
-    return [e for several in experiments for e in several]
+def check_block(block, kind, own):
+    """Refuse unknown keys of a block that changes a document."""
+    _known(block, [*own, *_PLAIN, *_TABLES], f"{kind}.")
+
+
+def flat(table):
+    """{dotted key: value}."""
+    found = {}
+    for key, value in table.items():
+        found |= {f"{key}.{leaf}": entry for leaf, entry in value.items()} if isinstance(value, dict) else {key: value}
+    return found
 
 
 def scalar(text):
@@ -261,18 +243,3 @@ def _checkpoint(document):
     _known(table, ["every"], "checkpoint.")
     span(table.get("every", _SPAN))
     return table.get("every", _SPAN)
-
-
-def seeds(document):
-    """The seeds of a comparison: `seeds`, a list or how many from 0 on, or the one `seed`."""
-    if "seeds" not in document:
-        return [document.get("seed", 0)]
-    given = document["seeds"]
-    if "seed" in document:
-        raise UserError(f"seed = {names.shown(document['seed'])} and seeds = {names.shown(given)}: keep one")
-    if names.fits(given, int) and 1 <= given <= 10_000:
-        return list(range(given))
-    if isinstance(given, list) and given and len(set(map(str, given))) == len(given):
-        return [check_seed(seed) for seed in given]
-    raise UserError(f"seeds = {names.shown(given)} is no list of seeds: use how many (at least 1) or different whole "
-                    f"numbers")

@@ -31,6 +31,8 @@ def comparison(results, path, title):
         Of the PNG.
     """
     from matplotlib.figure import Figure
+    results = {label if len(several) == 1 else f"{label}, seed {result.summary['seed']}": result
+               for label, several in results.items() for result in several}
     measured = kind(next(iter(results.values())).rows)
     lines = -(-len(results) // _IN_A_LINE)
     figure = Figure(figsize=(9.5, 3.7 + 0.22 * lines), layout="constrained")

@@ -38,13 +38,13 @@ def execute(options, prepared, comm, notice):
     return _CODES.get(result.status, DONE)
 
 
-def solve_into(where, experiment, problem, comm, notice, resume=False):
-    """Solve with observers that write to the folder `where` and to the terminal; the `Result`."""
+def solve_into(where, experiment, problem, comm, notice, resume=False, quiet=False):
+    """Solve with observers that write to the folder `where` and, unless `quiet`, to the terminal; the `Result`."""
     hosts = comm.gather_objects(results.where())
     watching = []
     if comm.rank == 0:
-        watching = [results.RunDirectory(where, experiment, hosts, resume), observers.Rows(where / "rows.jsonl"),
-                    observers.Progress(experiment.stop, experiment.label), _Header()]
+        watching = [results.RunDirectory(where, experiment, hosts, resume), observers.Rows(where / "rows.jsonl")]
+        watching += [] if quiet else [observers.Progress(experiment.stop, experiment.label), _Header()]
     result = solve(problem, experiment.method(), comm=comm, seed=experiment.seed, wire=experiment.wire,
                    stop=experiment.stop, transport=experiment.transport, every=experiment.every, observers=watching,
                    saving=Saving(Checkpoints(where, identity(experiment.document)), experiment.checkpoint, resume),

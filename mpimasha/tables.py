@@ -1,6 +1,8 @@
 """Tables for the terminal, and what a comparison shows."""
 
+import io
 import math
+from csv import DictWriter
 
 from mpimasha import intervals
 from mpimasha.measure import error, kind
@@ -19,32 +21,56 @@ def text(header, rows):
     return "\n".join(lines)
 
 
+def markdown(header, rows):
+    """The same as a table of Markdown."""
+    words = [all(not _numeric(row[i]) for row in rows) for i in range(len(header))]
+    rule = [":--" if word else "--:" for word in words]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [header, rule, *rows])
+
+
+def csv(groups):
+    """All runs as comma-separated values, one a line, in full precision.
+
+    Parameters
+    ----------
+    groups : dict
+        Label of a problem -> label -> list of Result.
+    """
+    records = [{"on": on, "label": label, **result.summary} for on, found in groups.items()
+               for label, several in found.items() for result in several]
+    text = io.StringIO()
+    writer = DictWriter(text, list(dict.fromkeys(key for record in records for key in record)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return text.getvalue()
+
+
 def comparison(results, target):
     """The table of a comparison.
 
     Parameters
     ----------
     results : dict
-        label -> Result, in order.
+        label -> list of Result, one a seed, in order.
     target : float
         Error at which costs are read off, besides 1e-4 if that is above it.
 
     Returns
     -------
     (header, rows)
-        Mbit are per worker; a dash where a method did not get there.
+        Mbit are per worker, means over the seeds with 95 % intervals; a dash where a seed did not get there.
     """
     levels = [MILESTONE, target] if target < MILESTONE else [target]
     header = ["method", "compressor", "rounds", *(f"{way} {level:.0e}" for level in levels for way in ("up", "down")),
               "seconds", "vs og: up", "both"]
+    og = next((several for several in results.values() if several[0].summary["method"] == "og"), None)
     rows = []
-    og = next((r for r in results.values() if r.summary["method"] == "og"), None)
-    for label, result in results.items():
-        s = result.summary
-        spent = [mbit(result.rows, key, level) for level in levels for key in ("uplink_bits", "downlink_bits")]
-        status = "" if s["converged"] else f" ({result.status})"
-        rows.append([label + status, s["compressor"], str(s["rounds"]), *map(number, spent), f"{s['seconds']:.1f}",
-                     *_ratios(og, spent[-2:], target)])
+    for label, several in results.items():
+        spent = [[mbit(result.rows, key, level) for result in several]
+                 for level in levels for key in ("uplink_bits", "downlink_bits")]
+        rounds, seconds = ([result.summary[key] for result in several] for key in ("rounds", "seconds"))
+        rows.append([label + _unfinished(several), several[0].summary["compressor"], f"{mean(rounds):.0f}",
+                     *map(_spread, spent), f"{mean(seconds):.1f}", *_ratios(og, spent[-2:], target)])
     return header, rows
 
 
@@ -114,13 +140,33 @@ def mbit(rows, key, level):
     return None
 
 
+def _unfinished(several):
+    """How the runs of one label ended, if not all at their target."""
+    states = [result.status for result in several if not result.summary["converged"]]
+    if len(several) == 1:
+        return f" ({states[0]})" if states else ""
+    return f" ({', '.join(f'{states.count(s)} {s}' for s in dict.fromkeys(states))})" if states else ""
+
+
+def _spread(values):
+    """Mean ± half the 95 % interval."""
+    reached = [value for value in values if value is not None]
+    if len(reached) < len(values):
+        return f"- ({len(reached)} of {len(values)})" if reached else "-"
+    middle, half = intervals.mean_and_interval(values)
+    text = number(middle)
+    if not half or half < 1e-12 * abs(middle):  # a method that draws nothing
+        return text
+    decimals = len(text.partition(".")[2]) if "e" not in text else 0
+    return f"{text} ± {half:.{decimals}f}"
+
+
 def _ratios(og, far, target):
     """og's Mbit to the target over this method's: uplink, and both directions."""
-    if og is None or None in far:
+    base = [[mbit(result.rows, key, target) for result in og or []] for key in ("uplink_bits", "downlink_bits")]
+    if og is None or any(None in values for values in [*base, *far]):
         return ["-", "-"]
-    base = [mbit(og.rows, key, target) for key in ("uplink_bits", "downlink_bits")]
-    if None in base:
-        return ["-", "-"]
+    base, far = [mean(values) for values in base], [mean(values) for values in far]
     return [f"{base[0] / far[0]:.2f}x", f"{sum(base) / sum(far):.2f}x"]
 
 
@@ -135,4 +181,4 @@ def number(value):
 
 
 def _numeric(cell):
-    return cell == "-" or cell[:1].isdigit()
+    return cell == "-" or cell.startswith("- (") or cell[:1].isdigit()

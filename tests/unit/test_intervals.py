@@ -7,7 +7,7 @@ import os
 import numpy as np
 import pytest
 
-from mpimasha import cli, config, tables
+from mpimasha import cli, matrix, tables
 from mpimasha.errors import UserError
 from mpimasha.intervals import mean_and_interval, shown
 
@@ -42,7 +42,7 @@ def test_what_is_shown():
 @pytest.mark.parametrize("document, seeds", [({}, [0]), ({"seed": 4}, [4]), ({"seeds": 3}, [0, 1, 2]),
                                              ({"seeds": 1}, [0]), ({"seeds": [7, 2]}, [7, 2]), ({"seeds": [5]}, [5])])
 def test_seeds_are_a_list_or_how_many(document, seeds):
-    assert config.seeds(document) == seeds
+    assert matrix.seeds(document) == seeds
 
 
 @pytest.mark.parametrize("document, words", [
@@ -53,16 +53,16 @@ def test_seeds_are_a_list_or_how_many(document, seeds):
     ({"seeds": [1, -1]}, ["-1"]), ({"seeds": [1, 2.5]}, ["2.5"]), ({"seeds": [1, True]}, ["True"]),
     ({"seeds": 10**9}, ["seeds = 1000000000"])])
 def test_other_seeds_are_refused(document, words):
-    refused(lambda: config.seeds(document), words)
-    refused(lambda: config.comparison(document | {"compare": [{}]}), words)
+    refused(lambda: matrix.seeds(document), words)
+    refused(lambda: matrix.experiments(document | {"compare": [{}]}), words)
 
 
 def test_a_seed_in_a_block_beside_seeds_for_all_is_refused():
-    refused(lambda: config.comparison({"seeds": 2, "compare": [{"seed": 5}]}), ["seed", "seeds", "keep one"])
+    refused(lambda: matrix.experiments({"seeds": 2, "compare": [{"seed": 5}]}), ["seed", "seeds", "keep one"])
 
 
 def test_blocks_are_repeated_in_order():
-    found = config.comparison({"seeds": [4, 9], "compare": [{"label": "a"}, {"method": {"name": "og"}}]})
+    found = matrix.experiments({"seeds": [4, 9], "compare": [{"label": "a"}, {"method": {"name": "og"}}]})
     assert [(e.label, e.seed) for e in found] == [("a", 4), ("a", 9), ("og", 4), ("og", 9)]
     assert [e.document["seed"] for e in found] == [4, 9, 4, 9]
     assert not any("seeds" in e.document for e in found)  # a manifest repeats one run

@@ -78,7 +78,7 @@ def found(method, up, down, status="converged", last=1e-9):
 
 
 def table(results, target=1e-9):
-    header, lines = tables.comparison(results, target)
+    header, lines = tables.comparison({label: [result] for label, result in results.items()}, target)
     assert all(len(line) == len(header) for line in lines)
     return [dict(zip(header, line)) for line in lines], header
 
