@@ -15,11 +15,11 @@ def dumps(document, notes=None):
     """
     plain = {key: value for key, value in document.items() if not isinstance(value, dict) and not _blocks(value)}
     parts = [_lines(plain)]
-    parts += [f"[{key}]\n" + _lines(value) for key, value in document.items() if isinstance(value, dict)]
+    parts += [f"[{_key(key)}]\n" + _lines(value) for key, value in document.items() if isinstance(value, dict)]
     for key, value in document.items():
         if _blocks(value):
             for block, note in zip(value, (notes or {}).get(key) or [None] * len(value)):
-                parts.append((f"# {note}\n" if note else "") + f"[[{key}]]\n" + _lines(block))
+                parts.append((f"# {note}\n" if note else "") + f"[[{_key(key)}]]\n" + _lines(block))
     return "\n".join(filter(None, parts))
 
 
@@ -37,9 +37,13 @@ def _value(value):
     if isinstance(value, list):
         return "[" + ", ".join(map(_value, value)) + "]"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+        return _text(value)
     return str(value).lower() if isinstance(value, bool) else repr(value)
 
 
 def _key(key):
-    return key if key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key) else json.dumps(key)
+    return key if key and all(c.isascii() and (c.isalnum() or c in "-_") for c in key) else _text(key)
+
+
+def _text(value):
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -20,6 +20,7 @@ from mpimasha.stop import CONVERGED, DIVERGED, STOPPED
 
 COSTS = {"up": ("uplink_bits",), "both": ("uplink_bits", "downlink_bits"), "rounds": ("round",),
          "calls": ("operator_calls",), "seconds": ("seconds",)}
+_WORDS = {"up": "bits up", "both": "bits up and down", "calls": "operator calls"}
 _FIRST_SEED = 100  # of the pilot runs: not one of a study's own
 _LONGEST, _SHORTEST = 4.0, 1e-4  # steps of the grid, times L; or themselves, where networks are trained
 _WORSE = 3  # choices that may be worse than the best before a direction is given up
@@ -33,6 +34,8 @@ def check(options):
         raise UserError(f"--seeds {options.seeds} is out of range: use 1 to 1000 pilot runs of each choice")
     if not 1.01 <= options.ratio <= 100:
         raise UserError(f"--ratio {options.ratio} is out of range: use a number from 1.01 to 100, as in 1.41")
+    if options.rounds is not None and options.rounds < 1:
+        raise UserError(f"--rounds {options.rounds} is out of range: use how many a pilot run may have, at least 1")
     if options.to is not None and not 0 < options.to < 1:
         raise UserError(f"--to {options.to} is out of range: use a relative error above 0 and below 1, as in 1e-5")
     out = _out(options)
@@ -121,7 +124,7 @@ class _Search:
         self.stopped = False
         experiment = config.experiment(document)
         self.stop = replace(experiment.stop, relative_error=options.to) if options.to else experiment.stop
-        self.limit = self.stop.resolved(problem, problem.solvable).rounds or problem.rounds
+        self.limit = options.rounds or self.stop.resolved(problem, problem.solvable).rounds or problem.rounds
         self.tau = None
         self.tunes_tau = experiment.method_class.takes("tau") and "tau" not in document.get("method", {})
 
@@ -201,8 +204,8 @@ class _Search:
 
     def _told(self, cost):
         if self.options.by in ("up", "both"):
-            return f"{cost / 1e6:.3g} Mbit {'up' if self.options.by == 'up' else 'up and down'}"
-        return f"{cost:.4g} {'operator calls' if self.options.by == 'calls' else self.options.by}"
+            return f"{cost / 1e6:.3g} M{_WORDS[self.options.by].replace('bits', 'bit')}"
+        return f"{cost:.4g} {_WORDS.get(self.options.by, self.options.by)}"
 
 
 def _write(options, document, cells, found):
@@ -217,8 +220,8 @@ def _write(options, document, cells, found):
         tuned = {key: dict(value) if isinstance(value, dict) else value for key, value in document.items()}
         config.override_all(tuned, found[0].keys.items())
     notes = [f"{found[i].spent}" if i in found else None for i in range(len(cells))]
-    target = f"--to {options.to:g}" if options.to else "the target"
-    head = (f"# mpimasha tune {options.experiment}: the least {options.by} to {target}, mean of {options.seeds} pilot runs "
+    target = f"to {options.to:g}" if options.to else "to the target"
+    head = (f"# mpimasha tune {options.experiment}: the fewest {_WORDS.get(options.by, options.by)} {target}, mean of {options.seeds} pilot runs "
             f"(seeds from {_FIRST_SEED} on),\n# steps on a grid with ratio {options.ratio:g} from {_LONGEST:g}/L down.  "
             f"A choice with which one of them diverged was refused.\n\n")
     out = _out(options)

@@ -138,12 +138,11 @@ def test_one_seed_needs_no_folder_of_its_own(tmp_path, capsys):
     assert "±" not in (tmp_path / "out" / "table.txt").read_text()
 
 
-def test_problems_with_a_solution_have_a_row_for_each_seed(tmp_path, capsys):
+def test_problems_with_a_solution_have_a_row_for_each_method_with_all_its_seeds(tmp_path, capsys):
     _, rows = compared('seeds = 2\nworkers = 3\nproblem = {name = "bilinear", dim = 4}\n' + BLOCKS, capsys)
     lines = (tmp_path / "out" / "table.txt").read_text().splitlines()[2:]
-    assert len(rows) == len(lines) == 4
-    assert [line.split(" (")[0].strip() for line in lines] == [
-        f"{label}, seed {seed}" for label in ("plain", "sparse") for seed in (0, 1)]
+    assert [(row["method"], row["seed"]) for row in rows] == [("sgda", 0), ("sgda", 1), ("masha2", 0), ("masha2", 1)]
+    assert [line.split("  ")[0] for line in lines] == ["plain (2 rounds)", "sparse (2 rounds)"]
 
 
 # -- the table of trained networks --------------------------------------------------------------------

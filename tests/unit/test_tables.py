@@ -1,5 +1,7 @@
 """Tables: aligned columns, Mbit read off between two rows, ratios to og, numbers a reader can compare."""
 
+import csv
+import io
 import math
 from dataclasses import dataclass
 
@@ -100,6 +102,29 @@ def test_who_did_not_get_there_has_dashes_and_says_why():
     assert list(lines[1].values())[-2:] == ["-", "-"] == list(lines[2].values())[-2:]
     ups = [h for h in header if h.startswith("up")]
     assert lines[1][ups[0]] == lines[1][ups[1]] == "-" == lines[2][ups[1]] and lines[2][ups[0]] != "-"
+
+
+def test_several_seeds_are_a_mean_and_its_interval_and_who_is_missing_is_counted():
+    several = {"OG": [found("og", 8.0, 8.0), found("og", 10.0, 8.0)],
+               "mine": [found("masha1", 3.0, 6.0), found("masha1", 3.0, 6.0)],
+               "some": [found("masha1", 3.0, 6.0), found("masha1", 3.0, 6.0, "rounds", last=0.5)]}
+    header, rows = tables.comparison(several, 1e-9)
+    cells = [dict(zip(header, row)) for row in rows]
+    assert cells[0]["up 1e-09"] == "9.00 ± 12.71" and cells[0]["down 1e-09"] == "8.00"  # t = 12.706, deviation sqrt(2)
+    assert cells[1]["up 1e-09"] == "3.00" and cells[1]["vs og: up"] == "3.00x"
+    assert cells[2]["up 1e-09"] == "- (1 of 2)" and cells[2]["both"] == "-" and cells[2]["method"] == "some (1 rounds)"
+
+
+def test_markdown_has_the_same_cells_and_no_bar_breaks_it():
+    lines = tables.markdown(["method", "up"], [["og", "7.11"], ["a|b", "-"]]).splitlines()
+    assert lines == ["| method | up |", "| :-- | --: |", "| og | 7.11 |", "| a\\|b | - |"]
+
+
+def test_comma_separated_values_hold_every_run_in_full():
+    text = tables.csv({"M = 3": {"a, b": [found("og", 9.0, 9.0)]}, "": {"c": [found("og", 1.0, 1.0)] * 2}})
+    records = list(csv.DictReader(io.StringIO(text)))
+    assert [(r["on"], r["label"]) for r in records] == [("M = 3", "a, b"), ("", "c"), ("", "c")]
+    assert float(records[0]["gamma_L"]) == 0.5 and records[0]["tau"] == ""
 
 
 @pytest.mark.parametrize("og", [{}, {"OG": found("og", 9.0, 9.0, "rounds", last=0.5)}])
