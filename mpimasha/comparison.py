@@ -42,7 +42,8 @@ def execute(options, prepared, comm, notice, document):
     todo = [(i, state == _BEGUN) for i, state in enumerate(states) if state != _ENDED and _ours(options, i)]
     if not _run_all(options, todo, runs, comm, notice):
         if comm.rank == 0:
-            say(options, f"stopped early; go on with: mpimasha resume {where}")
+            ended = sum(_state(own, experiment) == _ENDED for (experiment, _), own in runs)
+            say(options, f"stopped early, when {ended} of {len(runs)} runs had ended; go on with: mpimasha resume {where}")
         return EXIT_STOPPED
     ended = comm.together(lambda: [results.read(own) for _, own in runs] if comm.rank == 0 else None)
     words = comm.gather_objects(ended and [result and result.status for result in ended])[0]
