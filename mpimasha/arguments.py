@@ -4,6 +4,8 @@ import argparse
 import math
 
 import mpimasha
+from mpimasha import figures
+from mpimasha import report as report_page
 from mpimasha.errors import UserError
 from mpimasha.evaluation import PARTS
 from mpimasha.listing import LISTS
@@ -20,7 +22,8 @@ def parse(argv):
     parser = _Parser(prog="mpimasha", description="Distributed variational inequalities with compressed communication.")
     parser.add_argument("--version", action="version", version=f"mpimasha {mpimasha.__version__}")
     commands = parser.add_subparsers(dest="command", required=True,
-                                     metavar="{run,compare,tune,resume,submit,evaluate,bench,doctor,list}")
+                                     metavar="{run,compare,tune,resume,submit,plot,report,evaluate,bench,"
+                                             "doctor,list}")
     run = commands.add_parser("run", help="solve one problem by one method")
     run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
     compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
@@ -46,6 +49,11 @@ def parse(argv):
     submit.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", help="a comparison if it has [[compare]]")
     _add_job_options(submit)
     submit.set_defaults(ranks=None, launcher=None)
+    plot = commands.add_parser("plot", help="figures of runs that have ended: PNG, PDF or SVG")
+    report = commands.add_parser("report", help="one HTML page about runs that have ended")
+    for command, module in ((plot, figures), (report, report_page)):
+        module.add_arguments(command)
+        command.set_defaults(ranks=None, launcher=None, quiet=False)
     evaluate = commands.add_parser("evaluate", help="judge trained networks on the part of the data kept for the end")
     evaluate.add_argument("run", metavar="RUN_DIR", help="the folder of a run, or one with runs below it")
     evaluate.add_argument("--attack", default="pgd:20", metavar="A", help="as in pgd:20,eps=0.15 (default pgd:20)")

@@ -4,8 +4,8 @@ import logging
 import sys
 from contextlib import nullcontext
 
-from mpimasha import (arguments, batch, comparison, config, debugger, doctor, evaluation, matrix, results, single,
-                      submit, tune)
+from mpimasha import (arguments, batch, comparison, config, debugger, doctor, evaluation, figures, matrix, report,
+                      results, single, submit, tune)
 from mpimasha.bench import command as bench
 from mpimasha.checkpoint import CHANGEABLE
 from mpimasha.communicator import Communicator
@@ -97,7 +97,8 @@ def _submit(options, comm):
 
 
 _RUNS = ("run", "compare", "resume", "tune")
-_WITHOUT_EXPERIMENT = {"list": _list, "evaluate": evaluation.execute, "bench": bench.execute}
+_WITHOUT_EXPERIMENT = {"list": _list, "evaluate": evaluation.execute, "bench": bench.execute,
+                       "plot": figures.execute, "report": report.execute}
 
 
 # -- experiments -------------------------------------------------------------------------

@@ -49,6 +49,7 @@ class Experiment:
     every: int | str
     milestone: float
     checkpoint: int | str
+    place: int = 0  # among the runs of its comparison
 
     def problem(self):
         return self.problem_class(**self.problem_options)

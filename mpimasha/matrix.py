@@ -1,6 +1,7 @@
 """The runs of a comparison: [[compare]] blocks x their variants x [[problems]] x seeds, from one document."""
 
 import itertools
+from dataclasses import replace
 
 from mpimasha import config, names
 from mpimasha.errors import UserError
@@ -30,8 +31,9 @@ def experiments(document):
     UserError
     """
     repeated = seeds(document)
-    return [config.experiment(merged | {"seed": seed} if "seeds" in document else merged, label, on)
-            for on, label, _, merged in cells(document) for seed in repeated]
+    found = [config.experiment(merged | {"seed": seed} if "seeds" in document else merged, label, on)
+             for on, label, _, merged in cells(document) for seed in repeated]
+    return [replace(experiment, place=place) for place, experiment in enumerate(found)]
 
 
 def cells(document):

@@ -98,7 +98,8 @@ def read(folder):
 def manifest(run, experiment, ranks):
     """Everything needed to repeat the run, and where it took place."""
     return {
-        "experiment": experiment.document, "label": experiment.label, "on": experiment.on, "seed": run.seed, "wire": run.wire.name,
+        "experiment": experiment.document, "label": experiment.label, "on": experiment.on, "place": experiment.place,
+        "seed": run.seed, "wire": run.wire.name,
         "workers": run.fleet.workers, "gamma": run.method.gamma, "tau": run.method.parameters["tau"],
         "basis": run.method.basis, **{name: run.constants.known(name) for name in ("L", "mu", "L_rms")},
         "started": _now(), "versions": _versions(),

@@ -14,17 +14,21 @@ def text(header, rows):
     """Columns aligned for a fixed-width font: words to the left, numbers to the right."""
     cells = [header, *rows]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
-    words = [all(not _numeric(row[i]) for row in rows) for i in range(len(header))]
+    words = [not number for number in numeric_columns(header, rows)]
     lines = ["  ".join(c.ljust(w) if word else c.rjust(w) for c, w, word in zip(row, widths, words)).rstrip()
              for row in cells]
     lines.insert(1, "-" * max(map(len, lines)))
     return "\n".join(lines)
 
 
+def numeric_columns(header, rows):
+    """For each column whether it holds numbers, which stand to the right."""
+    return [any(_numeric(row[i]) for row in rows) for i in range(len(header))]
+
+
 def markdown(header, rows):
     """The same as a table of Markdown."""
-    words = [all(not _numeric(row[i]) for row in rows) for i in range(len(header))]
-    rule = [":--" if word else "--:" for word in words]
+    rule = ["--:" if number else ":--" for number in numeric_columns(header, rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [header, rule, *rows])
 
 
