@@ -1,7 +1,11 @@
 """The site of the documentation builds without a warning, and its reference pages leave nothing out."""
 
+import doctest
 import html
+import importlib
 import inspect
+import io
+import pkgutil
 import re
 import subprocess
 import sys
@@ -12,6 +16,7 @@ import pytest
 import mpimasha
 import mpimasha.testing
 from mpimasha import config
+from tests.blocks import Checker
 
 pytest.importorskip("sphinx")
 pytest.importorskip("numpydoc")
@@ -73,3 +78,32 @@ def test_every_other_key_is_listed():
     for key in [*config._PLAIN, *(f"compressor.{role}" for role in config._ROLES)]:
         assert f"* - ``{key}``" in page, key
     assert all(f"``[{table}]``" in page or f"* - ``{table}." in page for table in config._TABLES)
+
+
+# -- what pages and docstrings say of the code -------------------------------------------------------
+
+
+def test_every_function_that_the_theory_names_exists():
+    names = [info.name for info in pkgutil.walk_packages(mpimasha.__path__[:1], "mpimasha.") if "__" not in info.name]
+    modules = [mpimasha, *(importlib.import_module(name) for name in names)]
+    owners = {}
+    for module in modules:
+        owners.setdefault(module.__name__.rpartition(".")[2], []).append(module)
+        for name, cls in inspect.getmembers(module, inspect.isclass):
+            owners.setdefault(name, []).append(cls)
+    named = set(re.findall(r"``(?:mpimasha\.)?(\w+)\.(\w+)``", (DOCS / "theory.rst").read_text()))
+    code = sorted((owner, name) for owner, name in named if owner not in config._TABLES and name != "toml")
+    assert len(code) > 35
+    assert [pair for pair in code if not any(hasattr(owner, pair[1]) for owner in owners.get(pair[0], []))] == []
+
+
+def test_examples_in_docstrings_run():
+    finder, runner = doctest.DocTestFinder(recurse=False), doctest.DocTestRunner(Checker(), verbose=False)
+    report, found = io.StringIO(), set()
+    for name in mpimasha.__all__:
+        value = getattr(mpimasha, name)
+        for test in finder.find(value, name, globs={}):
+            found |= {name} if test.examples else set()
+            runner.run(test, out=report.write)
+    assert found >= {"solve", "Stop", "RandK", "Bilinear"} and runner.tries >= 12
+    assert not runner.failures, report.getvalue()
