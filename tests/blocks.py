@@ -17,7 +17,8 @@ import docutils.parsers.rst
 import docutils.utils
 
 ROOT = Path(__file__).parents[1]
-PROGRAMS = ("mpimasha", "mpirun", "mpiexec", "srun", "sbatch", "python", "python3", "pytest", "pip", "apt-get")
+PROGRAMS = ("mpimasha", "mpirun", "mpiexec", "srun", "sbatch", "python", "python3", "pytest", "pip", "apt-get", "cat",
+            "ls")
 _NUMBER = r"(?<![\w.])-?\d+(?:\.\d+)?(?:e[-+]\d+)?"
 _PATTERNS = {"any": ".*?", "blank": r"\s+", "number": f"({_NUMBER})"}
 

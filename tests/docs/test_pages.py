@@ -8,6 +8,7 @@ import contextlib
 import doctest
 import functools
 import io
+import logging
 import re
 import shlex
 import subprocess
@@ -24,7 +25,8 @@ from mpimasha.__main__ import main
 from mpimasha.testing import check_unbiased, check_wire
 from tests.blocks import ROOT, Block, Checker, blocks, pages, same
 
-pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of rounds, for compiled kernels")
+pytestmark = [pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of rounds, for compiled kernels"),
+              pytest.mark.timeout(300)]  # with an empty cache of kernels a page compiles nearly all
 
 NOT_RUN = {  # how a command begins -> why no test here runs it
     "python3 -m venv": "installs, as .ci/run does",
@@ -42,12 +44,23 @@ SHORTENED = {  # how a command begins, if its output is not shown -> what it beg
     "mpimasha compare jobs/experiments/adversarial_mlp.toml": ("mpimasha run adversarial_mlp", "--set stop.rounds=2"),
     "mpimasha submit": ("mpimasha submit", "--dry-run"),  # sends no job
 }
+RUN = {"mpimasha": [sys.executable, "-m", "mpimasha"], "python": [sys.executable], "cat": ["cat"], "ls": ["ls"]}
 FILES = {"experiment.toml": "workers = 10\n[problem]\nname = \"bilinear\"\n"}  # what pages have the reader bring
 BLOCKS = {  # page -> python, session, toml, commands: how many there are at least, so that none is overlooked
     "README.rst": (1, 0, 0, 4), "design.rst": (1, 0, 0, 0), "testing.rst": (2, 0, 0, 0), "tutorial.rst": (0, 5, 1, 7),
     "experiment.rst": (0, 0, 1, 0), "restart.rst": (0, 0, 0, 1), "slurm.rst": (0, 0, 0, 2),
     "networks.rst": (0, 0, 0, 1), "kernels.rst": (0, 0, 0, 1), "family.rst": (0, 0, 0, 1),
 }
+
+
+@pytest.fixture(autouse=True)
+def as_before():
+    """The command line sets up logging for a process of its own."""
+    log = logging.getLogger("mpimasha")
+    handlers, level, propagate = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:], log.propagate = handlers, propagate
+    log.setLevel(level)
 
 
 @functools.cache
@@ -94,38 +107,36 @@ def play_commands(block, told):
             told.code = 0
         elif not any(line.startswith(start) for start in NOT_RUN):
             assert told.code == 0, f"{block}: exit code {told.code} before {line}"
-            assert words[0] == "mpimasha", f"{block}: no test knows how to run {line!r}, and it is not in NOT_RUN"
-            told.code, printed = unseen(words[1:]) if said is None else shown(words[1:])
+            assert words[0] in RUN, f"{block}: no test runs {line!r}: add it to NOT_RUN, with a reason"
+            told.code, printed = shown(words) if said is not None or words[0] != "mpimasha" else unseen(words)
             assert said is None or same(said, printed), f"{block}: {line}\n-- the page\n{said}\n-- printed\n{printed}"
     assert told.code in (0, None), f"{block}: exit code {told.code} at its end"
 
 
 def shown(words):
-    """A command whose output is shown, ranks included: (exit code, what it printed but for the progress of a slow run)."""
-    if "-n" in words:
-        done = subprocess.run([sys.executable, "-m", "mpimasha", *words], stdin=subprocess.DEVNULL, timeout=60,
-                              env=launch.job_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        code, text = done.returncode, done.stdout
-    else:
-        printed = io.StringIO()
+    """A command as it stands, ranks included: (exit code, what it printed but for the progress of a slow run)."""
+    printed = io.StringIO()
+    if words[0] == "mpimasha" and "-n" not in words:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            code, text = main(words), printed.getvalue()
-    return code, re.sub(r"(?m)^.+: round \d+, .+ s\n", "", text)
+            code = main(words[1:])
+    else:
+        done = subprocess.run([*RUN[words[0]], *words[1:]], stdin=subprocess.DEVNULL, timeout=60, text=True,
+                              env=launch.job_environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        code = done.returncode
+        printed.write(done.stdout)
+    return code, re.sub(r"(?m)^.+: round \d+, .+ s\n", "", printed.getvalue())
 
 
 def unseen(words):
-    """Another command: checked as it stands, then run shortened and as one rank."""
-    options = cli.parse(words)
-    cli.validate(options, options.ranks or 1)
-    if options.ranks:
-        at = words.index("-n")
-        words = words[:at] + words[at + 2:]
-    line = f"mpimasha {shlex.join(words)}"
-    starts = [start for start in SHORTENED if line.startswith(start)]
-    if starts:
-        start = max(starts, key=len)
+    """A command line of ours whose output is not shown: checked as it stands, then run shortened and as one rank."""
+    options = cli.parse(words[1:])
+    cli.validate(options, getattr(options, "ranks", None) or 1)
+    at = words.index("-n") if "-n" in words else len(words)
+    line = shlex.join(words[:at] + words[at + 2:])
+    start = max((start for start in SHORTENED if line.startswith(start)), key=len, default=None)
+    if start:
         line = f"{SHORTENED[start][0]}{line.removeprefix(start)} {SHORTENED[start][1]}"
-    return shown(shlex.split(line)[1:])
+    return shown(shlex.split(line))
 
 
 @pytest.mark.parametrize("page", pages())

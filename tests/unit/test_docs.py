@@ -80,6 +80,13 @@ def test_every_other_key_is_listed():
     assert all(f"``[{table}]``" in page or f"* - ``{table}." in page for table in config._TABLES)
 
 
+def test_every_key_of_the_record_of_a_run_is_listed():
+    table = (DOCS / "commands.rst").read_text().partition("``summary.json``:\n")[2]
+    listed = {key for row in re.findall(r"\* - (``.+)", table) for key in re.findall(r"``(\w+)``", row)}
+    record = set(mpimasha.solve(mpimasha.Bilinear(dim=2), mpimasha.Optimistic(), stop=mpimasha.Stop(rounds=1)).summary)
+    assert listed == record | {"accuracy", "robust_accuracy"}
+
+
 # -- what pages and docstrings say of the code -------------------------------------------------------
 
 
