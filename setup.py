@@ -11,7 +11,8 @@ EXTRAS = {
     "mpi": ["mpich"],
     "data": ["scikit-learn"],
     "plot": ["matplotlib"],
-    "test": ["pytest", "pytest-mpi", "pytest-timeout", "hypothesis", "scipy", "scikit-learn"],
+    "test": ["pytest", "pytest-mpi", "pytest-timeout", "hypothesis", "scipy", "scikit-learn", "sphinx",
+             "numpydoc"],
     "docs": ["sphinx", "numpydoc"],
     "bench": ["torch"],
 }

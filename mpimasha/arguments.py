@@ -19,6 +19,11 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(argv):
     """The options of a command line; raises UserError where argparse would exit."""
+    return parser().parse_args(argv)
+
+
+def parser():
+    """All commands and their options."""
     parser = _Parser(prog="mpimasha", description="Distributed variational inequalities with compressed communication.")
     parser.add_argument("--version", action="version", version=f"mpimasha {mpimasha.__version__}")
     commands = parser.add_subparsers(dest="command", required=True,
@@ -85,7 +90,7 @@ def parse(argv):
     listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
     listing.add_argument("what", nargs="?", choices=list(LISTS))
     listing.set_defaults(ranks=None, launcher=None)
-    return parser.parse_args(argv)
+    return parser
 
 
 def _seconds(text):

@@ -185,6 +185,15 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     ------
     UserError
         A parameter, compressor or step size that does not fit; on all ranks together.
+
+    Examples
+    --------
+    >>> import mpimasha as mm
+    >>> result = mm.solve(mm.Bilinear(dim=5, kappa=10), mm.Masha1(mm.PermK()), stop=mm.Stop(relative_error=1e-6))
+    >>> result.converged, result.uplink_bits_per_worker < result.downlink_bits_per_worker
+    (True, True)
+    >>> sorted(result.rows[-1])[:4]
+    ['distance', 'downlink_bits', 'exchanges', 'gap']
     """
     stop = stop if stop is not None else Stop()
     check_every(every)

@@ -32,6 +32,17 @@ class Stop:
         Of the last iterate, or of the average where mu = 0.
     seconds : float or "slurm"
         Of stepping, observers not counted; "slurm" for the end of the batch job, less what a checkpoint takes.
+
+    Examples
+    --------
+    >>> import mpimasha as mm
+    >>> mm.solve(mm.Bilinear(dim=5), mm.Optimistic(), stop=mm.Stop(rounds=50)).status
+    'rounds'
+    >>> mm.solve(mm.MatrixGame(size=5), mm.Optimistic(), stop=mm.Stop(gap=1e-2)).status
+    'converged'
+    >>> mm.Stop(rounds=-1)
+    Traceback (most recent call last):
+    mpimasha.errors.UserError: stop.rounds = -1 is out of range: use a number above 0, or 0 for off
     """
 
     rounds: int | None = None

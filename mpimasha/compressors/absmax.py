@@ -29,6 +29,7 @@ class AbsMax(Compressor):
     bucket : int
         b; 0 takes the whole vector as one bucket.
     nearest : bool
+        The nearest level instead of a random one of two: contractive, not unbiased.
     """
 
     name = "absmax"

@@ -31,6 +31,14 @@ class RandK(Compressor):
     mask : {"own", "shared"}
         Shared: all workers send the same coordinates, so that the mean is one sum of k values; the errors of
         the workers then do not average out, C^2 = q L^2.
+
+    Examples
+    --------
+    >>> import mpimasha as mm
+    >>> from mpimasha.randomness import Stream
+    >>> bound = mm.RandK(0.25).bind(n=8, workers=10, wire="float32", stream=Stream(0, "uplink"))
+    >>> bound.count, bound.q, bound.bits
+    (2, 4.0, 64.0)
     """
 
     name = "randk"

@@ -27,7 +27,7 @@ class Method:
     up : Compressor, optional
         Of the uplink.
     gamma : float or str
-        One of `rules`, a number, or "0.25/L".
+        "theory" where there is a theorem (or another of `rules`), a number, or "0.25/L".
 
     Attributes
     ----------

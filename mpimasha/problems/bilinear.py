@@ -36,6 +36,15 @@ class Bilinear(Problem):
     samples : int
         r: for stochastic methods A_m is the mean of r matrices A_m + D_{m,i}, with D_{m,i} built like N_m, so that
         sum_i D_{m,i} = 0.  1 for none.
+
+    Examples
+    --------
+    >>> import mpimasha as mm
+    >>> problem = mm.Bilinear(dim=3, kappa=10)
+    >>> problem.n, problem.mu, round(problem.L, 3)
+    (6, 0.1, 1.005)
+    >>> problem.gap(problem.solution()) < 1e-12 < problem.gap(problem.start())
+    True
     """
 
     name = "bilinear"
