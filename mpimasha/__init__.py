@@ -18,6 +18,7 @@ _PUBLIC = {  # public name -> module of the package that defines it
     "solve": "run", "Run": "run", "Result": "run", "Stop": "stop",
     "Problem": "problems.base", "Bilinear": "problems.bilinear", "RobustRegression": "problems.robust_regression",
     "MatrixGame": "problems.matrix_game", "Box": "proximal", "Balls": "proximal", "Simplex": "proximal",
+    "Proximal": "proximal", "Memory": "memory", "Shift": "memory", "Linear": "linear",
     "L1": "proximal", "Product": "proximal",
     "GroupDRO": "problems.group_dro", "PolicyEvaluation": "problems.policy_evaluation",
     "SparseBilinear": "problems.sparse_bilinear", "AdversarialMLP": "problems.adversarial_mlp",

@@ -90,6 +90,9 @@ def parser():
     listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
     listing.add_argument("what", nargs="?", choices=list(LISTS))
     listing.set_defaults(ranks=None, launcher=None)
+    for command in (run, compare, tune, resume, submit, evaluate, examine, listing):
+        command.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a problem, method or "
+                             "compressor of your own (docs/extending.rst); may be repeated")
     return parser
 
 

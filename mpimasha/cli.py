@@ -1,11 +1,12 @@
 """The command line: what was asked for, and the runs that follow from it."""
 
 import logging
+import os
 import sys
 from contextlib import nullcontext
 
-from mpimasha import (arguments, batch, comparison, config, debugger, doctor, evaluation, figures, matrix, report,
-                      results, single, submit, tune)
+from mpimasha import (arguments, batch, comparison, config, debugger, doctor, evaluation, figures, matrix, plugins,
+                      report, results, single, submit, tune)
 from mpimasha.bench import command as bench
 from mpimasha.checkpoint import CHANGEABLE
 from mpimasha.communicator import Communicator
@@ -30,6 +31,7 @@ _SHORT = {"method": "method.name", "compressor": "compressor.up", "server_compre
 
 def validate(options, ranks):
     """Everything but the run itself; raises UserError for whatever the user got wrong."""
+    _load_plugins(options)
     if options.command in _WITHOUT_EXPERIMENT:
         return
     if ranks < 1:
@@ -51,6 +53,8 @@ def _patience(options):
 
 def _execute(options, comm):
     _configure_log(options, comm)
+    for sentence in comm.together(lambda: _load_plugins(options)):
+        _log.warning(sentence)
     if options.command in _WITHOUT_EXPERIMENT:
         return _WITHOUT_EXPERIMENT[options.command](options, comm)
     if options.command == "submit":
@@ -69,6 +73,13 @@ def _execute(options, comm):
         if _is_comparison(options, document, label):
             return comparison.execute(options, prepared, comm, notice, document)
         return single.execute(options, prepared, comm, notice)
+
+
+def _load_plugins(options):
+    """Load the files of --plugin, and those that the run to go on with, or to judge, was made with."""
+    evaluates = options.command == "evaluate"
+    recorded = results.plugins_of(options.run, below=evaluates) if evaluates or options.command == "resume" else []
+    return plugins.load(getattr(options, "plugin", []), recorded)
 
 
 def _farms(options):
@@ -90,6 +101,7 @@ def _submit(options, comm):
     document, _ = _document(options)
     words = [f"--{short.replace('_', '-')}={getattr(options, short)}" for short in _SHORT
              if getattr(options, short) is not None] + [f"--set={setting}" for setting in options.settings]
+    words += [f"--plugin={os.path.abspath(path)}" for path in options.plugin]
     if "seconds" not in document.get("stop", {}):
         words.append(f"--set=stop.seconds={SLURM}")
     submit.execute(options, "compare" if _is_comparison(options, document, None) else "run", words)

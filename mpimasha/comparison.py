@@ -105,19 +105,20 @@ def _conclude(options, runs, ended, where, comm):
         group = groups.setdefault(experiment.on, ([], {}))
         group[0].append((experiment, problem))
         group[1].setdefault(experiment.label, []).append(result)
-    texts, sheets, folders = [], [], _names(groups)
+    texts, sheets, figures, folders = [], [], [], _names(groups)
     for on, (prepared, found) in groups.items():
         title = ": ".join(filter(None, (on, caption(prepared, comm))))
         header, rows, footnote, draw = _judged(prepared, found, title)
         texts.append("\n".join([*([title, ""] if on else []), tables.text(header, rows)]))
         sheets.append("\n".join([*([f"**{title}**", ""] if on else []), tables.markdown(header, rows)]))
-        _plot(options, draw, where / folders[on])
+        figures.append((draw, where / folders[on]))
     say(options, "\n" + "\n\n".join(texts) + "\n\n" + footnote)
     records = tables.csv({on: found for on, (_, found) in groups.items()})
     with writing(where):
         for name, text in (("table.txt", "\n\n".join(texts) + "\n"), ("table.md", "\n\n".join(sheets) + "\n"),
                            ("runs.csv", records)):
             replace_atomically(where / name, lambda file: file.write(text.encode()))
+    _plot(options, figures)
     if options.json:
         rows = [observers.finite(result.summary) for result in ended]
         sys.stdout.write(json.dumps({"rows": rows}) + "\n")
@@ -152,13 +153,14 @@ _TRAINING = ("accuracy, robust: on the validation part after the last round, mea
              "fewer.")
 
 
-def _plot(options, draw, where):
+def _plot(options, figures):
     if not plotting.available():
         say(options, "no plot: matplotlib is not installed (pip install 'mpimasha[plot]')")
         return
-    with writing(where):
-        draw(path=where / "comparison.png")
-    say(options, f"plot: {where / 'comparison.png'}")
+    for draw, where in figures:
+        with writing(where):
+            draw(path=where / "comparison.png")
+        say(options, f"plot: {where / 'comparison.png'}")
 
 
 def _folders(prepared, where):

@@ -115,6 +115,9 @@ def experiment(document, label=None, on=""):
     method = _one_of("method", document, METHODS)
     problem_options = _options("problem", document, problem, PROBLEMS)
     if "workers" in document:
+        if "workers" not in inspect.signature(problem).parameters:
+            raise UserError(f"workers = {document['workers']} cannot be set: the constructor of {problem.name} has no "
+                            f"parameter of that name")
         problem_options["workers"] = document["workers"]
     practice = {key: document["method"][key] for key in document.get("method", {}) if key in _PRACTICE}
     method_options = _options("method", document, method, METHODS, without=_PRACTICE)
@@ -180,6 +183,10 @@ def _options(table, document, cls, registry, without=()):
     _known(given, parameters, f"{table}.")
     for key, value in given.items():
         _typed(f"{table}.{key}", value, hints.get(key, object))
+    for key in parameters:
+        parameter = inspect.signature(cls).parameters[key]
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD and key not in given:
+            raise UserError(f"{table}.{key} is missing: {table}.name = {cls.name!r} needs it")
     return given
 
 

@@ -27,13 +27,13 @@ def _names(kind):
 
 
 def _sentence(cls):
-    return (cls.__doc__ or "").strip().splitlines()[0]
+    return next(iter((cls.__doc__ or "").strip().splitlines()), "")
 
 
 def _methods():
     """The table of methods, and below it the step size of each."""
     header = ["method", "memory", "compressors", *_OPTIONS, "prox", "trains", "standing"]
-    rows = [[name, cls.memory.name.replace("_", " "), cls.accepts, *(_yes(_takes(cls, key)) for key in _OPTIONS),
+    rows = [[name, (cls.memory.name or cls.memory.__name__).replace("_", " "), cls.accepts, *(_yes(_takes(cls, key)) for key in _OPTIONS),
              _yes(cls.takes_prox), _yes(cls.trains), cls.standing] for name, cls in METHODS.items()]
     steps = [f"  {name:<18} {cls.theorem or 'no theorem: give method.gamma'}" for name, cls in METHODS.items()]
     return "\n".join(["methods", *(f"  {line}" for line in tables.text(header, rows).splitlines()), "", _STANDING, "",

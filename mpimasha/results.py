@@ -11,6 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 import mpimasha
+from mpimasha import plugins
 from mpimasha.errors import UserError
 from mpimasha.files import replace_atomically, writing
 from mpimasha.launcher import name_of
@@ -35,7 +36,7 @@ class RunDirectory(Observer):
             if self.resume:
                 (self.path / "summary.json").unlink(missing_ok=True)  # of an earlier end: killed now, it has not ended
                 first = json.loads((self.path / "manifest.json").read_text())
-                again = {key: told[key] for key in ("started", "versions", "mpi", "ranks", "slurm_job")}
+                again = {key: told[key] for key in ("started", "versions", "mpi", "ranks", "slurm_job", "plugins")}
                 again = [*first.get("resumed", []), {"round": run.k, **again}]
                 told = first | {"experiment": told["experiment"], "resumed": again}
             write_json(self.path / "manifest.json", told)
@@ -69,12 +70,26 @@ def is_comparison(folder):
         return False
 
 
+def plugins_of(folder, below=False):
+    """What `plugins.loaded` told when the run, or those `below` it too, were made or last gone on with."""
+    found = {}
+    for path in sorted(Path(folder).glob("**/manifest.json" if below else "manifest.json")):
+        try:
+            told = json.loads(path.read_text())
+            for entry in (told.get("resumed") or [told])[-1].get("plugins", []):
+                found[str(entry["path"])] = {"path": str(entry["path"]), "sha256": entry["sha256"]}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # said of it by whoever needs the rest
+    return list(found.values())
+
+
 def announce(folder, document, resume=False):
     """Write the manifest of a comparison, before its first run, or its settings as they are now."""
     path = Path(folder) / "manifest.json"
     with writing(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
-        first = json.loads(path.read_text()) if resume else {"started": _now(), "versions": _versions()}
+        new = {"started": _now(), "versions": _versions(), "plugins": plugins.loaded()}
+        first = json.loads(path.read_text()) if resume else new
         write_json(path, first | {"comparison": document})
 
 
@@ -105,7 +120,7 @@ def manifest(run, experiment, ranks):
         "started": _now(), "versions": _versions(),
         "mpi": mpi_library(run.comm), "machine": platform.machine(),
         "ranks": [dict(zip(("rank", "host", "pid"), (r, *where))) for r, where in enumerate(ranks)],
-        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"), "plugins": plugins.loaded(),
     }
 
 

@@ -1,5 +1,6 @@
 """Compressors by name, and from the text NAME[:ARG][,key=value...], or two of them as FIRST+SECOND."""
 
+import inspect
 import re
 import typing
 
@@ -59,7 +60,8 @@ def _given(part, what):
     name, colon, argument = head.partition(":")
     if name not in COMPRESSORS:
         raise UserError(f"{what} names no compressor{nearest(name, COMPRESSORS)}")
-    hints = {k: v for k, v in typing.get_type_hints(COMPRESSORS[name].__init__).items() if k != "return"}
+    annotated, parameters = typing.get_type_hints(COMPRESSORS[name].__init__), _parameters(COMPRESSORS[name])
+    hints = {key: annotated.get(key, float) for key in parameters}
     pairs = [(next(iter(hints), None), argument)] if colon else []
     for option, equals, value in (option.partition("=") for option in options):
         pairs.append((option, value if equals or hints.get(option) is not bool else "true"))
@@ -72,7 +74,16 @@ def _given(part, what):
         if option in given:
             raise UserError(f"{what} gives {option} twice: keep one")
         given[option] = _value(value, hints.get(option, str), f"{what}: {option}")
+    for key, parameter in parameters.items():
+        if parameter.default is parameter.empty and key not in given:
+            raise UserError(f"{what}: {name} needs {key}, as in '{name},{key}=...'")
     return COMPRESSORS[name], given
+
+
+def _parameters(compressor):
+    """What the constructor takes by name."""
+    return {key: parameter for key, parameter in inspect.signature(compressor).parameters.items()
+            if parameter.kind is parameter.POSITIONAL_OR_KEYWORD}
 
 
 def _value(text, kind, what):

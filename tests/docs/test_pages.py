@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numba
 import pytest
 
-from mpimasha import cli, config, launch
+from mpimasha import cli, config, launch, matrix
 from mpimasha.__main__ import main
 from mpimasha.testing import check_unbiased, check_wire
 from tests.blocks import ROOT, Block, Checker, blocks, pages, same
@@ -36,20 +36,27 @@ NOT_RUN = {  # how a command begins -> why no test here runs it
     "pytest": "runs all tests",
     "python jobs/experiments/family.py": "needs an hour",
     "mpimasha bench kernels": "needs minutes, and PyTorch; its rows are those of tests/unit/test_bench.py",
+    "sbatch": "needs SLURM: tests/cluster",
+    "mpimasha resume runs/slurm-1234": "the folder of such a job",
     "mpimasha bench networks": "needs PyTorch; likewise",
 }
 SHORTENED = {  # how a command begins, if its output is not shown -> what it begins with here, and what is appended
     "mpimasha run": ("mpimasha run", "--set stop.rounds=20"),
     "mpimasha compare": ("mpimasha compare", "--set stop.rounds=20"),
     "mpimasha compare jobs/experiments/adversarial_mlp.toml": ("mpimasha run adversarial_mlp", "--set stop.rounds=2"),
+    "mpimasha tune": ("mpimasha tune", "--rounds 20 --seeds 1"),
     "mpimasha submit": ("mpimasha submit", "--dry-run"),  # sends no job
 }
 RUN = {"mpimasha": [sys.executable, "-m", "mpimasha"], "python": [sys.executable], "cat": ["cat"], "ls": ["ls"]}
-FILES = {"experiment.toml": "workers = 10\n[problem]\nname = \"bilinear\"\n"}  # what pages have the reader bring
+FILES = {  # what pages have the reader bring
+    "experiment.toml": "workers = 10\n[problem]\nname = \"bilinear\"\n",
+    "study.toml": "seeds = 2\nworkers = 3\nproblems = [{label = \"20 workers\", workers = 20}, {label = \"b\"}]\n"
+                  "compare = [{label = \"og\", method = {name = \"og\", gamma = \"0.5/L\"}}, {label = \"default\"}]\n",
+}
 BLOCKS = {  # page -> python, session, toml, commands: how many there are at least, so that none is overlooked
     "README.rst": (1, 0, 0, 4), "design.rst": (1, 0, 0, 0), "testing.rst": (2, 0, 0, 0), "tutorial.rst": (0, 5, 1, 7),
     "experiment.rst": (0, 0, 1, 0), "restart.rst": (0, 0, 0, 1), "slurm.rst": (0, 0, 0, 2),
-    "networks.rst": (0, 0, 0, 1), "kernels.rst": (0, 0, 0, 1), "family.rst": (0, 0, 0, 1),
+    "networks.rst": (0, 0, 0, 1), "kernels.rst": (0, 0, 0, 1), "studies.rst": (0, 0, 1, 3), "figures.rst": (1, 0, 0, 1), "family.rst": (0, 0, 0, 1),
 }
 
 
@@ -95,7 +102,7 @@ def play_session(block, told):
 
 def play_toml(block, told):
     document = config.tomllib.loads(block.text)
-    assert config.comparison(document) if "compare" in document else [config.experiment(document)]
+    assert matrix.experiments(document) if "compare" in document else [config.experiment(document)]
 
 
 def play_commands(block, told):
