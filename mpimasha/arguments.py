@@ -26,15 +26,15 @@ def parser():
     commands = parser.add_subparsers(dest="command", required=True,
                                      metavar="{run,compare,resume,submit,evaluate,bench,doctor,list}")
     run = commands.add_parser("run", help="solve one problem by one method")
-    run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
+    run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", help="a file, or a problem with its defaults")
     compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
-    compare.add_argument("experiment", metavar="EXPERIMENT.toml")
+    compare.add_argument("experiment", metavar="EXPERIMENT.toml", help="a file with [[compare]] blocks")
     resume = commands.add_parser("resume", help="go on with a run that was stopped, from its newest checkpoint")
     resume.add_argument("run", metavar="RUN_DIR", help="the folder of the run, or of the comparison")
     resume.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
                         help="another limit, as in stop.rounds=20000: keys of stop, observe, checkpoint, transport")
-    resume.add_argument("-v", "--verbose", action="store_true")
-    resume.add_argument("-q", "--quiet", action="store_true")
+    resume.add_argument("-v", "--verbose", action="store_true", help="say L, L_rms and mu too")
+    resume.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
     submit = commands.add_parser("submit", help="send a run to SLURM, as a job that comes back until the run is done")
     submit.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", help="a comparison if it has [[compare]]")
     _add_job_options(submit)
@@ -66,7 +66,7 @@ def parser():
         command.add_argument("--stall-after", type=_seconds, metavar="SECONDS", help="end the job when a rank has "
                              "waited that long for others (default 300; 0, the default under a debugger: never)")
     listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
-    listing.add_argument("what", nargs="?", choices=list(LISTS))
+    listing.add_argument("what", nargs="?", choices=list(LISTS), help="only these")
     listing.set_defaults(ranks=None, launcher=None)
     return parser
 
@@ -102,7 +102,7 @@ def _add_experiment_options(command):
 
 def _add_job_options(command):
     add = command.add_argument
-    add("--nodes", type=int, required=True, metavar="N")
+    add("--nodes", type=int, required=True, metavar="N", help="how many")
     add("--tasks-per-node", type=int, required=True, metavar="T", help="ranks on each node")
     add("--time", required=True, metavar="H:MM:SS", help="of each job; D-H:MM:SS for days")
     add("--cpus-per-task", type=int, default=1, metavar="C", help="cores, and threads, of each rank (default 1)")
@@ -116,5 +116,5 @@ def _add_job_options(command):
 def _add_run_options(command):
     add = command.add_argument
     add("--out", metavar="DIR", help="the run's folder (default runs/...)")
-    add("-v", "--verbose", action="store_true")
-    add("-q", "--quiet", action="store_true")
+    add("-v", "--verbose", action="store_true", help="say L, L_rms and mu too")
+    add("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")

@@ -25,7 +25,8 @@ from mpimasha.__main__ import main
 from mpimasha.testing import check_unbiased, check_wire
 from tests.blocks import ROOT, Block, Checker, blocks, pages, same
 
-pytestmark = [pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of rounds, for compiled kernels"),
+pytestmark = [pytest.mark.launches,
+              pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of rounds, for compiled kernels"),
               pytest.mark.timeout(300)]  # with an empty cache of kernels a page compiles nearly all
 
 NOT_RUN = {  # how a command begins -> why no test here runs it
