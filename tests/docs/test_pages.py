@@ -176,7 +176,8 @@ def python_of(page):
 
 def test_the_readme_example_is_short_and_prints_what_readme_says_of_it():
     assert len(python_of("README.rst").splitlines()) <= 12
-    megabits = {line.split()[0]: float(line.split()[3]) for line in played("README.rst").printed.getvalue().splitlines()}
+    lines = played("README.rst").printed.getvalue().splitlines()
+    megabits = {line.split()[0]: float(line.split()[3]) for line in lines}
     assert list(megabits) == ["og", "masha1", "diana_og"]
     assert megabits["masha1"] < megabits["og"] / 2 and megabits["diana_og"] < megabits["og"] / 13
 
