@@ -61,8 +61,7 @@ def _shown(action):
 
 
 def _sentence(action):
-    """An argument without a help text is said by its name."""
-    return (action.help or action.dest.replace("_", " ")).replace("%%", "%")
+    return action.help.replace("%%", "%")
 
 
 # -- experiments ---------------------------------------------------------------------------------

@@ -30,13 +30,14 @@ def parser():
                                      metavar="{run,compare,tune,resume,submit,plot,report,evaluate,bench,"
                                              "doctor,list}")
     run = commands.add_parser("run", help="solve one problem by one method")
-    run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
+    run.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", help="a file, or a problem with its defaults")
     compare = commands.add_parser("compare", help="run every [[compare]] block and put them in a table")
-    compare.add_argument("experiment", metavar="EXPERIMENT.toml")
+    compare.add_argument("experiment", metavar="EXPERIMENT.toml", help="a file with [[compare]] blocks")
     compare.add_argument("--share", type=_share, metavar="K/N", help="every N-th run from the K-th on, for one task of "
                          "a job array; all shares have the same --out")
     tune = commands.add_parser("tune", help="find gamma and tau by pilot runs, and write the experiment with them")
-    tune.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM")
+    tune.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", help="a comparison if it has "
+                      "[[compare]]")
     tune.add_argument("--seeds", type=int, default=3, metavar="N", help="pilot runs of each choice (default 3)")
     tune.add_argument("--by", choices=list(COSTS), default="up", help="what to spend least of (default up, bits)")
     tune.add_argument("--to", type=float, metavar="ERROR", help="relative error of the pilot runs (default the target)")
@@ -88,7 +89,7 @@ def parser():
         command.add_argument("--stall-after", type=_seconds, metavar="SECONDS", help="end the job when a rank has "
                              "waited that long for others (default 300; 0, the default under a debugger: never)")
     listing = commands.add_parser("list", help="what there is: problems, methods, compressors, transports")
-    listing.add_argument("what", nargs="?", choices=list(LISTS))
+    listing.add_argument("what", nargs="?", choices=list(LISTS), help="only these")
     listing.set_defaults(ranks=None, launcher=None)
     for command in (run, compare, tune, resume, submit, evaluate, examine, listing):
         command.add_argument("--plugin", action="append", default=[], metavar="FILE.py", help="a problem, method or "
@@ -134,7 +135,7 @@ def _add_experiment_options(command):
 
 def _add_job_options(command):
     add = command.add_argument
-    add("--nodes", type=int, required=True, metavar="N")
+    add("--nodes", type=int, required=True, metavar="N", help="how many")
     add("--tasks-per-node", type=int, required=True, metavar="T", help="ranks on each node")
     add("--time", required=True, metavar="H:MM:SS", help="of each job; D-H:MM:SS for days")
     add("--cpus-per-task", type=int, default=1, metavar="C", help="cores, and threads, of each rank (default 1)")
@@ -152,5 +153,6 @@ def _add_run_options(command):
 
 
 def _add_loudness(command):
-    command.add_argument("-v", "--verbose", action="store_true")
-    command.add_argument("-q", "--quiet", action="store_true")
+    command.add_argument("-v", "--verbose", action="store_true", help="say L, L_rms and mu too")
+    command.add_argument("-q", "--quiet", action="store_true",
+                         help="say nothing but warnings and errors")

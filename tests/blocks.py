@@ -1,7 +1,7 @@
 """The code blocks of README.rst and docs/*.rst: what there is, and how it is run.
 
-A literal block is of one kind: ``python`` and ``toml`` say so, a ``session`` begins with ``>>>``, ``commands`` has lines
-that begin with a program (or ``$``, and then what the program says follows), ``text`` is everything else: tables,
+A literal block is of one kind: ``python`` and ``toml`` say so, a ``session`` begins with ``>>>``, ``commands`` has
+lines that begin with a program (or ``$``, and then what the program says follows), ``text`` is everything else: tables,
 formulas, output.  A block with a ``:name:`` is a file of that name.
 """
 
@@ -70,7 +70,8 @@ def blocks(path):
     settings.report_level, settings.halt_level = 5, 5
     document = docutils.utils.new_document(str(path), settings)
     docutils.parsers.rst.Parser().parse(path.read_text(), document)
-    found = document.findall(lambda node: isinstance(node, (docutils.nodes.literal_block, docutils.nodes.doctest_block)))
+    kinds = docutils.nodes.literal_block, docutils.nodes.doctest_block
+    found = document.findall(lambda node: isinstance(node, kinds))
     return [Block(path.name, node.line or 0, _kind(node), node.astext(), next(iter(node["names"]), None))
             for node in found if not isinstance(node.parent, docutils.nodes.system_message)  # Sphinx's directives
             and "include" not in node.attributes.get("source", "")]

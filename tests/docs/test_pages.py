@@ -25,7 +25,8 @@ from mpimasha.__main__ import main
 from mpimasha.testing import check_unbiased, check_wire
 from tests.blocks import ROOT, Block, Checker, blocks, pages, same
 
-pytestmark = [pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of rounds, for compiled kernels"),
+pytestmark = [pytest.mark.launches,
+              pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of rounds, for compiled kernels"),
               pytest.mark.timeout(300)]  # with an empty cache of kernels a page compiles nearly all
 
 NOT_RUN = {  # how a command begins -> why no test here runs it
@@ -182,7 +183,8 @@ def python_of(page):
 
 def test_the_readme_example_is_short_and_prints_what_readme_says_of_it():
     assert len(python_of("README.rst").splitlines()) <= 12
-    megabits = {line.split()[0]: float(line.split()[3]) for line in played("README.rst").printed.getvalue().splitlines()}
+    lines = played("README.rst").printed.getvalue().splitlines()
+    megabits = {line.split()[0]: float(line.split()[3]) for line in lines}
     assert list(megabits) == ["og", "masha1", "diana_og"]
     assert megabits["masha1"] < megabits["og"] / 2 and megabits["diana_og"] < megabits["og"] / 13
 
