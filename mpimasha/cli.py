@@ -55,6 +55,7 @@ def _execute(options, comm):
     _configure_log(options, comm)
     for sentence in comm.together(lambda: _load_plugins(options)):
         _log.warning(sentence)
+    plugins.check_same(comm)
     if options.command in _WITHOUT_EXPERIMENT:
         return _WITHOUT_EXPERIMENT[options.command](options, comm)
     if options.command == "submit":

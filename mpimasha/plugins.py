@@ -68,6 +68,13 @@ def loaded():
     return [{"path": plugin.path, "sha256": digest} for digest, plugin in _loaded.items()]
 
 
+def check_same(comm):
+    """Refuse files that are not the same on all ranks, as on hosts that do not share them; collective."""
+    first, *others = comm.gather_objects([*_loaded])
+    if any(digests != first for digests in others):
+        raise UserError("the files of --plugin are not the same on all ranks: put them where every host sees them")
+
+
 def origin(cls):
     """SHA-256 of the plugin that defines `cls`; empty for other classes."""
     return cls.__module__.removeprefix(_PREFIX) if cls.__module__.startswith(_PREFIX) else ""

@@ -18,9 +18,9 @@ from mpimasha.fleet import Fleet
 from mpimasha.ledger import Ledger
 from mpimasha.linear import Linear
 from mpimasha.loop import Loop
-from mpimasha.measure import Measure, check_targets
+from mpimasha.measure import ERRORS, Measure, check_targets
 from mpimasha.memory import Plain
-from mpimasha.names import fits, shown
+from mpimasha.names import fits, nearest, shown
 from mpimasha.stop import CONVERGED, Stop, check_every
 
 WIRES = ("float64", "float32")
@@ -56,6 +56,21 @@ class Result:
             return self.__dict__["summary"][name]
         except KeyError:
             raise AttributeError(name) from None
+
+    def __repr__(self):
+        s = self.summary
+        measured = [f"{name.replace('_', ' ')} {s[name]:.3e}" for name in ERRORS if s[name] is not None]
+        return "\n".join([
+            f"{s['problem']} by {s['method']}, {s['compressor']}",
+            ", ".join([f"{self.status} after {s['rounds']} rounds", *measured]),
+            f"up {s['uplink_bits_per_worker'] / 1e6:.4g}, down {s['downlink_bits_per_worker'] / 1e6:.4g} Mbit per worker"])
+
+    def column(self, name):
+        """One measurement of all rows, such as "relative_error", shape (rows,); NaN where a row has none; none but on rank 0."""
+        if self.rows and not any(name in row for row in self.rows):
+            raise UserError(f"the rows have no column {name!r}{nearest(name, self.rows[-1])}")
+        values = (row.get(name) for row in self.rows)
+        return np.array([np.nan if value is None else value for value in values], float)
 
 
 class Run:

@@ -1,4 +1,4 @@
-"""A compressor: mpimasha run bilinear --plugin jobs/plugins/half.py --method masha1 --compressor half:0.5"""
+"""A compressor: mpimasha run bilinear --plugin jobs/plugins/half.py --compressor half:0.5"""
 
 import numpy as np
 

@@ -73,13 +73,11 @@ def test_every_example_runs_by_the_command_in_its_first_line(path):
     assert status("run") == ("converged" if compiled else "rounds")
 
 
+@pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of rounds, for compiled kernels")
 def test_the_examples_pass_the_kit():
     plugins.load(map(str, FILES))
-    for p in (0.5, 0.3):
-        compressor = COMPRESSORS["half"](p)
-        check_unbiased(compressor)
-        check_contractive(compressor)
-        check_wire(compressor)
+    for check in (check_unbiased, check_contractive, check_wire):
+        check(COMPRESSORS["half"](0.3))
     for name in ("quadratic_game", "noisy_logistic", "sparse_blocks"):
         check_operator(PROBLEMS[name]())
     for name in ("reflected", "ef21_eg"):
@@ -213,6 +211,20 @@ def test_a_file_is_loaded_once_and_anew_when_it_was_edited(tmp_path):
     plugins.load([written(tmp_path / "my.py", MINE.replace("'mine'", "'yours'"))])
     assert "mine" not in COMPRESSORS and COMPRESSORS["yours"] is not first and len(plugins.loaded()) == 1
     assert os.listdir(tmp_path / "work") == [] and not (tmp_path / "__pycache__").exists()
+
+
+def test_files_that_differ_between_ranks_are_refused():
+    class Hosts:
+        def __init__(self, *others):
+            self.others = others
+
+        def gather_objects(self, own):
+            return [own, *self.others]
+
+    plugins.load([HALF])
+    plugins.check_same(Hosts([plugins.loaded()[0]["sha256"]]))
+    with pytest.raises(UserError, match="--plugin are not the same on all ranks"):
+        plugins.check_same(Hosts(["0" * 64]))
 
 
 def test_the_solution_of_an_edited_problem_is_another_one(tmp_path):

@@ -396,3 +396,27 @@ def test_numbers_of_numpy_are_numbers():
         result = solve(problem, Masha1(RandK(k), gamma=gamma, tau=tau),
                        stop=Stop(rounds=np.int64(3), relative_error=np.float32(1e-3)))
         assert result.gamma == pytest.approx(0.05)
+
+
+# -- results ---------------------------------------------------------------------------------------
+
+
+def test_a_result_shows_what_ran_how_it_ended_and_what_it_cost_in_three_short_lines():
+    result = solve(Bilinear(dim=4, workers=3), Masha1(RandK(0.5)), stop=Stop(rounds=20))
+    lines = repr(result).splitlines()
+    assert len(lines) == 3 and max(map(len, lines)) <= 120
+    assert lines[0] == "bilinear by masha1, randk:0.5"
+    assert lines[1].startswith("rounds after 20 rounds, relative error ") and f"gap {result.gap:.3e}" in lines[1]
+    assert lines[2] == f"up {result.uplink_bits_per_worker / 1e6:.4g}, down " \
+        f"{result.downlink_bits_per_worker / 1e6:.4g} Mbit per worker"
+
+
+def test_a_column_is_an_array_with_nan_for_what_a_row_has_not():
+    result = solve(Bilinear(dim=4, workers=3), Masha1(), stop=Stop(rounds=20))
+    error, average = result.column("relative_error"), result.column("gap_average")
+    assert error.dtype == np.float64 and error.tolist() == [row["relative_error"] for row in result.rows]
+    assert len(error) > 2 and np.isnan(average).all()  # mu > 0: no average is kept
+    result.rows[1]["relative_error"] = None
+    assert np.flatnonzero(np.isnan(result.column("relative_error"))).tolist() == [1]
+    with pytest.raises(UserError, match="no column 'relative_eror': did you mean 'relative_error'"):
+        result.column("relative_eror")
