@@ -57,7 +57,7 @@ def _value(action):
 
 
 def _shown(action):
-    return action.metavar or ("{" + ",".join(action.choices) + "}" if action.choices else action.dest.upper())
+    return action.metavar or ("{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper())
 
 
 def _sentence(action):
