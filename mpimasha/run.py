@@ -60,13 +60,13 @@ class Result:
     def __repr__(self):
         s = self.summary
         measured = [f"{name.replace('_', ' ')} {s[name]:.3e}" for name in ERRORS if s[name] is not None]
-        return "\n".join([
-            f"{s['problem']} by {s['method']}, {s['compressor']}",
-            ", ".join([f"{self.status} after {s['rounds']} rounds", *measured]),
-            f"up {s['uplink_bits_per_worker'] / 1e6:.4g}, down {s['downlink_bits_per_worker'] / 1e6:.4g} Mbit per worker"])
+        up, down = (s[f"{way}link_bits_per_worker"] / 1e6 for way in ("up", "down"))
+        return "\n".join([f"{s['problem']} by {s['method']}, {s['compressor']}",
+                          ", ".join([f"{self.status} after {s['rounds']} rounds", *measured]),
+                          f"up {up:.4g}, down {down:.4g} Mbit per worker"])
 
     def column(self, name):
-        """One measurement of all rows, such as "relative_error", shape (rows,); NaN where a row has none; none but on rank 0."""
+        """One measurement of all rows (on rank 0), such as "relative_error", shape (rows,); NaN for none."""
         if self.rows and not any(name in row for row in self.rows):
             raise UserError(f"the rows have no column {name!r}{nearest(name, self.rows[-1])}")
         values = (row.get(name) for row in self.rows)
