@@ -4,8 +4,9 @@ import numpy as np
 
 from ._jit import kernel
 from .hashing import dither, fraction
+from .hints import full_vectors
 from .packing import pack_digits, unpack_digits
-from .quantize import _store_rounded_up
+from .quantize import _store_rounded_up, reciprocal
 
 MAGNITUDE = np.uint64(2**63 - 1)
 
@@ -39,12 +40,12 @@ def absmax_encode(x, scales, words, draws, digits, levels, per_word, bucket, nea
             b = start // bucket
             stop = min((b + 1) * bucket, first + count)
             if start == b * bucket:
-                _store_rounded_up(scales, b, _largest(x[start:start + bucket]))
+                _store_rounded_up(scales, b, _largest(x, start, min(start + bucket, x.size)))
             if nearest:
-                _nearest_digits(digits[start - first:], x[start:stop], np.float64(scales[b]), levels)
+                _nearest_digits(digits, start - first, x, start, stop - start, np.float64(scales[b]), levels)
             else:
                 dither(draws, start, stop - start, key)
-                _random_digits(digits[start - first:], x[start:stop], np.float64(scales[b]), levels, draws)
+                _random_digits(digits, start - first, x, start, stop - start, np.float64(scales[b]), levels, draws)
             start = stop
         pack_digits(words, digits, first, count, 2 * levels + 1, per_word)
 
@@ -69,38 +70,43 @@ def absmax_decode_add(out, scales, words, digits, rest, levels, per_word, bucket
         while start < first + count:
             b = start // bucket
             stop = min((b + 1) * bucket, first + count)
-            _add(out[start:stop], digits[start - first:], np.float64(scales[b]), np.float64(levels), np.float64(scale))
+            _add(out, start, stop - start, digits, start - first, np.float64(scales[b]), levels, np.float64(scale))
             start = stop
 
 
 @kernel
-def _largest(x):
+def _largest(x, start, stop):
     """max |x_i|; NaN if there is one, for its bits are above those of infinity."""
-    largest = np.int64(0)
-    for i in range(x.size):
-        magnitude = np.int64(np.float64(x[i]).view(np.uint64) & MAGNITUDE)
-        if magnitude > largest:
-            largest = magnitude
+    full_vectors()
+    largest, first = np.uint64(0), np.uint64(start)
+    for i in range(np.uint64(stop - start)):
+        largest = max(largest, np.float64(x[first + i]).view(np.uint64) & MAGNITUDE)
     return np.uint64(largest).view(np.float64)
 
 
 @kernel
-def _random_digits(digits, x, largest, levels, draws):
-    levels, top = np.float64(levels), 2.0 * levels
-    for j in range(x.size):
-        level = x[j] / largest * levels + levels + fraction(draws[j])
-        digits[j] = np.uint32(np.int32(level if level < top else top))  # 0/0 and NaN: any digit will do
+def _random_digits(digits, at, x, start, count, largest, levels, draws):
+    full_vectors()
+    at, first, levels, top = np.uint64(at), np.uint64(start), np.float64(levels), 2.0 * levels
+    for j in range(np.uint64(count)):
+        level = x[first + j] / largest * levels + levels + fraction(draws[j])
+        digits[at + j] = np.uint32(np.int32(level if level < top else top))  # 0/0 and NaN: any digit will do
 
 
 @kernel
-def _nearest_digits(digits, x, largest, levels):
-    levels, top = np.float64(levels), 2.0 * levels
-    for j in range(x.size):
-        level = x[j] / largest * levels + levels + 0.5
-        digits[j] = np.uint32(np.int32(level if level < top else top))
+def _nearest_digits(digits, at, x, start, count, largest, levels):
+    full_vectors()
+    at, first, levels, top = np.uint64(at), np.uint64(start), np.float64(levels), 2.0 * levels
+    for j in range(np.uint64(count)):
+        level = x[first + j] / largest * levels + levels + 0.5
+        digits[at + j] = np.uint32(np.int32(level if level < top else top))
 
 
 @kernel
-def _add(out, digits, largest, levels, scale):
-    for j in range(out.size):
-        out[j] += scale * (largest * ((digits[j] - levels) / levels))
+def _add(out, start, count, digits, at, largest, levels, scale):
+    full_vectors()
+    at, first = np.uint64(at), np.uint64(start)
+    high, low = reciprocal(levels)
+    for j in range(np.uint64(count)):
+        level = digits[at + j] - levels
+        out[first + j] += scale * (largest * (level * high + level * low))

@@ -40,14 +40,8 @@ def topk(x, index, keys, sums, positions, warm, vector):
         Near the k-th key of the last call, where this one starts to look; 0 at first. No value changes the result.
     vector : True or None
         `VECTOR`, or None for the portable form, which alone serves n >= 2^32.
-
-    Returns
-    -------
-    bool
-        Whether there is a NaN: it is kept, before infinity.
     """
-    return _topk(x, x.view(keys.dtype), index, keys, sums, positions, warm, *_forms(vector, positions),
-                 0.0, None, 0.0, None)
+    _topk(x, x.view(keys.dtype), index, keys, sums, positions, warm, *_forms(vector, positions), 0.0, None, 0.0, None)
 
 
 def topk_feedback(e, a, x, b, y, index, keys, sums, positions, warm, vector):
@@ -61,14 +55,9 @@ def topk_feedback(e, a, x, b, y, index, keys, sums, positions, warm, vector):
     x, y : (n,) float32 or float64; y may be None
     index, keys, sums, positions, warm, vector
         As of `topk`.
-
-    Returns
-    -------
-    bool
-        Whether the sum has a NaN.
     """
-    return _topk(e, e.view(keys.dtype), index, keys, sums, positions, warm, *_forms(vector, positions),
-                 np.float64(a), x, np.float64(b), y)
+    _topk(e, e.view(keys.dtype), index, keys, sums, positions, warm, *_forms(vector, positions),
+          np.float64(a), x, np.float64(b), y)
 
 
 def _forms(vector, positions):
@@ -79,7 +68,7 @@ def _forms(vector, positions):
 def _topk(e, bits, index, keys, sums, positions, warm, vector, portable, a, x, b, y):
     n, k, room = e.size, index.size, positions.size - PADDING
     if k == 0:
-        return False
+        return
     dense, work = DENSE * k > n, keys[positions.size:]
     attempt = np.int64(0 if _relaxed(warm[0], keys) > 0 else 1)
     reached = added = count = np.int64(0)
@@ -116,7 +105,6 @@ def _topk(e, bits, index, keys, sums, positions, warm, vector, portable, a, x, b
     kept = keep(keys, positions, np.int64(0), split, low, index, np.int64(0), vector)
     keep(keys, positions, split, count, low + np.uint64(1), index, kept, vector)
     warm[0] = low
-    return top > _infinity(keys)
 
 
 @kernel(inline=True)

@@ -88,6 +88,11 @@ class Compressor:
         """out += scale * (the vector that the message of `worker` stands for)."""
         raise NotImplementedError(f"compressor {self.name} cannot decode")
 
+    def decode_all(self, messages, k, scale, out):
+        """`decode` of the messages of workers 0, 1, ...; to override where together they are decoded faster."""
+        for worker, message in enumerate(messages):
+            self.decode(message, worker, k, scale, out)
+
     @property
     def typical(self):
         return self.q

@@ -5,6 +5,7 @@ import numpy as np
 from mpimasha.compressors.base import Compressor
 from mpimasha.errors import UserError
 from mpimasha.kernels import quantize
+from mpimasha.kernels.packing import CHUNK
 from mpimasha.names import check_kinds
 
 
@@ -38,6 +39,7 @@ class QSGD(Compressor):
         self._width = 1 + self.levels.bit_length()
         self.q = 1 + min(self._bucket / self.levels**2, np.sqrt(self._bucket) / self.levels)
         self._dense = np.zeros(self.n)
+        self._codes, self._quads = np.zeros(CHUNK, np.uint16), np.zeros(CHUNK // 4, np.uint64)
 
     @property
     def bits(self):
@@ -48,12 +50,12 @@ class QSGD(Compressor):
                 "words": (np.dtype(np.uint32), -(-self.n * self._width // 32))}
 
     def encode(self, x, message, worker, k):
-        x.write(self._dense)
-        quantize.qsgd_encode(self._dense, message.norms, message.words, self.levels, self._width, self._bucket,
-                             self.stream(worker, k))
+        quantize.qsgd_encode(x.value(self._dense), message.norms, message.words, self._codes, self._quads, self.levels,
+                             self._width, self._bucket, self.stream(worker, k))
 
     def decode(self, message, worker, k, scale, out):
-        quantize.qsgd_decode_add(out, message.norms, message.words, self.levels, self._width, self._bucket, scale)
+        quantize.qsgd_decode_add(out, message.norms, message.words, self._codes, self._quads, self.levels, self._width,
+                                 self._bucket, scale)
 
     def __str__(self):
         return f"qsgd:{self.levels}" + (f",bucket={self.bucket}" if self.bucket != 512 else "")

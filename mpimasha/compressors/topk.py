@@ -11,6 +11,9 @@ from mpimasha.kernels.topk import VECTOR, scratch, topk, topk_feedback
 from mpimasha.linear import Linear
 from mpimasha.names import check_kinds
 
+BLOCK, LONG = 2**17, 16  # coordinates that the second cache holds; of which so many are more than the caches hold
+SPARSE = 4               # below an entry in so many coordinates blocks are not worth their calls
+
 
 class TopK(Compressor):
     """Keep the k largest magnitudes, ties to the lowest index; biased, delta = n/k.
@@ -66,6 +69,18 @@ class TopK(Compressor):
 
     def decode(self, message, worker, k, scale, out):
         sparse.scatter_add(out, message.index, message.values, scale)
+
+    def decode_all(self, messages, k, scale, out):
+        blocks = self.n >= LONG * BLOCK and len(messages) * self.count * SPARSE >= self.n
+        if not blocks or type(self) is not TopK:  # a subclass may decode otherwise, or not sort
+            super().decode_all(messages, k, scale, out)
+            return
+        bounds = np.arange(BLOCK, self.n, BLOCK, self.index_dtype)
+        cuts = [(0, *np.searchsorted(message.index, bounds).tolist(), self.count) for message in messages]
+        for block in range(bounds.size + 1):  # stays in the cache; a coordinate has its terms in the workers' order
+            for message, cut in zip(messages, cuts):
+                part = slice(cut[block], cut[block + 1])
+                sparse.scatter_add(out, message.index[part], message.values[part], scale)
 
     def _select(self, x, message, worker):
         dense = self._evaluated(x)

@@ -158,8 +158,7 @@ class Inbox:
     def add_up(self, compressor, k, scale, out):
         """out = scale * sum of the decoded messages, in worker order."""
         out[:] = 0
-        for worker, message in enumerate(self.messages):
-            compressor.decode(message, worker, k, scale, out)
+        compressor.decode_all(self.messages, k, scale, out)
 
 
 def lay_out(buffer, fields, count):

@@ -22,6 +22,7 @@ TEXTS = {
     "topk": ("topk:3", "topk:0.05", "topk:23"),
     "natural": ("natural", "randk:0.3+natural", "permk+natural"),
     "dither": ("dither:8", "dither:4,bucket=6", "randk:0.3+dither:4"),
+    "float": ("float:32", "float:16", "float:16,random", "randk:0.3+float:16,random"),
     "absmax": ("absmax:1", "absmax:3,nearest", "topk:0.2+absmax:3,nearest"),
 }
 BOUND = [(text, 23, 3) for name in COMPRESSORS for text in TEXTS.get(name, (name,))]

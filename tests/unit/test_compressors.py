@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mpimasha.compressors import parse
+from mpimasha.compressors import parse, topk
 from mpimasha.compressors.base import message
 from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.permk import PermK
@@ -292,3 +292,22 @@ def test_a_text_gives_the_compressor_it_describes(text, expected):
 def test_the_wire_in_a_text_is_handed_on():
     compressor, other = parse("randk:0.1,wire=float32")
     assert vars(compressor) == vars(RandK(0.1)) and other == {"wire": "float32"}
+
+
+@pytest.mark.parametrize("wire", WIRES)
+@pytest.mark.parametrize("n", (64, 70))
+def test_topk_adds_many_messages_block_by_block_to_the_same_bits(monkeypatch, wire, n):
+    monkeypatch.setattr(topk, "BLOCK", 4)
+    q, rng = bound(TopK(n // 4), n, 5, wire), np.random.default_rng(n)
+    sent = [message(q.fields()) for _ in range(5)]
+    for worker, m in enumerate(sent):
+        q.encode(Linear.of(rng.standard_normal(n)), m, worker, 0)
+    start, calls = rng.standard_normal(n).astype(wire), []
+    together, alone = start.copy(), start.copy()
+    monkeypatch.setattr(q, "decode", lambda *arguments: calls.append(arguments))
+    q.decode_all(sent, 0, 0.3, together)
+    assert not calls  # all of them in blocks
+    for m in sent:
+        for i, value in zip(m.index, m.values):
+            alone[i] = float(alone[i]) + 0.3 * float(value)
+    np.testing.assert_array_equal(together, alone)

@@ -160,7 +160,8 @@ for n in (22, 64, 100):
     for k in range(50):
         x = np.random.default_rng([n, k]).standard_normal(n)
         norms, words, out = np.zeros(1), np.zeros(n, np.uint32), np.zeros(n)
-        quantize.qsgd_encode(x, norms, words, 4, 4, n, np.uint64(k))
+        scratch = np.zeros(512, np.uint16), np.zeros(128, np.uint64)
+        quantize.qsgd_encode(x, norms, words, *scratch, 4, 4, n, np.uint64(k))
         saddle.bilinear_operator(out, np.outer(x, x)[:n // 2, :n // 2].copy(), x[:n // 2], x[n // 2:], 0.1, x)
         seen.update(norms.tobytes() + out.tobytes())
 print(json.dumps(seen.hexdigest()))

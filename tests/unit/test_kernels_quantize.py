@@ -11,17 +11,22 @@ from hypothesis.extra import numpy as hnp
 
 from mpimasha.kernels import quantize
 from mpimasha.kernels.hashing import stream_key, uniform
+from mpimasha.kernels.packing import CHUNK
 
 DTYPES = (np.float32, np.float64)
 SENTINEL = 0xDEADBEEF
 KEY = stream_key(0, 4, 2, 9)
 
 
+def scratch():
+    return np.full(CHUNK, 0xFFFF, np.uint16), np.full(CHUNK // 4, 2**64 - 1, np.uint64)
+
+
 def encode(x, levels, width, bucket, wire=np.float32, key=KEY):
     """Norms and words; a guard word behind the last must survive."""
     norms = np.full(-(-x.size // bucket), np.nan, wire)
     words = np.full(-(-x.size * width // 32) + 1, SENTINEL, np.uint32)
-    quantize.qsgd_encode(x, norms, words[:-1], levels, width, bucket, key)
+    quantize.qsgd_encode(x, norms, words[:-1], *scratch(), levels, width, bucket, key)
     assert words[-1] == SENTINEL
     return norms, words[:-1]
 
@@ -36,7 +41,7 @@ def codes_of(words, n, width):
 
 def decode(norms, words, n, levels, width, bucket, dtype=np.float64, scale=1.0):
     out = np.zeros(n, dtype)
-    quantize.qsgd_decode_add(out, norms, words, levels, width, bucket, scale)
+    quantize.qsgd_decode_add(out, norms, words, *scratch(), levels, width, bucket, scale)
     return out
 
 
@@ -46,8 +51,8 @@ def gaussian(n, dtype, seed=0):
 
 @pytest.mark.parametrize("wire", DTYPES)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("levels, width", [(1, 2), (3, 3), (4, 4), (15, 5), (63, 7), (1000, 11), (2**31 - 1, 32)])
-@pytest.mark.parametrize("n, bucket", [(1, 8), (64, 16), (77, 20)])
+@pytest.mark.parametrize("levels, width", [(1, 2), (3, 3), (4, 4), (15, 5), (63, 7), (1000, 11), (2**15 - 1, 16)])
+@pytest.mark.parametrize("n, bucket", [(1, 8), (64, 16), (77, 20), (1100, 100), (1025, 1025)])
 def test_codes_are_the_formula_packed_without_gaps(n, bucket, levels, width, dtype, wire):
     x = gaussian(n, dtype)
     norms, words = encode(x, levels, width, bucket, wire)
@@ -59,17 +64,24 @@ def test_codes_are_the_formula_packed_without_gaps(n, bucket, levels, width, dty
 
 @pytest.mark.parametrize("wire", DTYPES)
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("levels, width", [(1, 2), (4, 4), (5, 4), (31, 6), (2**31 - 1, 32)])
+@pytest.mark.parametrize("levels, width", [(1, 2), (4, 4), (5, 4), (31, 6), (2**15 - 1, 16)])
 def test_every_code_comes_back_exactly(levels, width, dtype, wire):
-    n, bucket = 77, 20
+    n, bucket = 1100, 100  # more than is packed at once, whose end no bucket has
     norms, words = encode(gaussian(n, np.float64), levels, width, bucket, wire)
     start = gaussian(n, dtype, seed=1)
     out = start.copy()
-    quantize.qsgd_decode_add(out, norms, words, levels, width, bucket, 0.7)
+    quantize.qsgd_decode_add(out, norms, words, *scratch(), levels, width, bucket, 0.7)
     for i, code in enumerate(codes_of(words, n, width)):
         level, sign = code & (2 ** (width - 1) - 1), -1 if code >> (width - 1) else 1
         value = sign * (float(norms[i // bucket]) * (level / levels))
         assert out[i] == dtype(float(start[i]) + 0.7 * value)
+
+
+def test_a_level_over_the_number_of_levels_is_the_quotient_of_float64():
+    for levels in (*range(1, 60), 127, 1000, 12345, 2**14, 2**15 - 3, 2**15 - 1):
+        high, low = quantize.reciprocal(levels)
+        k = np.arange(-levels, levels + 1.0)
+        np.testing.assert_array_equal(k * high + k * low, k / levels)
 
 
 def test_the_only_entry_of_a_bucket_goes_to_the_highest_level():

@@ -169,14 +169,10 @@ def test_a_sample_that_misleads_costs_time_only(dtype, form):
 
 @both_forms
 @both_dtypes
-def test_not_a_number_is_kept_before_all_else_and_reported(dtype, form):
+def test_not_a_number_is_kept_before_all_else(dtype, form):
     x = np.array([np.inf, 1.0, np.nan, 5.0, -np.nan, -np.inf], dtype)
     assert select(x, 2, form).tolist() == [2, 4]
     assert select(x, 4, form).tolist() == [0, 2, 4, 5]
-    room = scratch(6, 1, dtype)
-    assert topk.topk(x, np.empty(1, WORDS[dtype]), *room, form)
-    x[[2, 4]] = -np.inf
-    assert not topk.topk(x, np.empty(1, WORDS[dtype]), *room, form)
 
 
 @both_forms

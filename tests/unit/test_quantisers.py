@@ -257,6 +257,7 @@ def test_constants_are_upheld_by_random_vectors():
 @given(compressor=st.one_of(
     st.builds(mm.AbsMax, st.integers(1, 2**15 - 1), st.integers(0, 10**6), st.booleans()), st.builds(mm.Natural),
     st.builds(mm.RankR, st.integers(1, 50), st.integers(0, 50)), st.builds(mm.Float, st.sampled_from([16, 32])),
+    st.builds(mm.Float, st.just(16), st.booleans()),
     st.builds(mm.Sign), st.builds(mm.Natural32), st.builds(mm.Dither, st.sampled_from([8, 4]), st.integers(0, 10**6)),
     st.builds(mm.RandK, st.integers(1, 99), st.just("block"))))
 def test_the_name_of_a_quantiser_describes_it_completely(compressor):

@@ -11,6 +11,7 @@ from mpimasha.compressors.qsgd import QSGD
 from mpimasha.compressors.randk import RandK
 from mpimasha.compressors.topk import TopK
 from mpimasha.errors import UserError
+from mpimasha.methods.descent import EFSGDA
 from mpimasha.methods.extragradient import Extragradient
 from mpimasha.methods.masha1 import Masha1
 from mpimasha.methods.masha2 import Masha2
@@ -159,6 +160,31 @@ def test_a_regression_that_diverges_ends_in_order(method, loss):
     problem = RobustRegression((X, np.sign(X[:, 0])), loss=loss, workers=3, standardise=False)
     for gamma in (50.0, 1e8, 1e100):
         assert solve(problem, method(gamma=gamma), stop=Stop(rounds=3000)).status == "diverged"
+
+
+@pytest.mark.parametrize("method", (Masha2(TopK(1), gamma=0.05), EFSGDA(TopK(1), gamma=0.05)),
+                         ids=lambda method: method.name)
+def test_a_number_that_is_none_in_one_entry_of_one_worker_passes_topk_and_the_next_check_sees_it(method):
+    class Ill(Bilinear):
+        ill = False
+
+        def operator(self, worker):
+            healthy = super().operator(worker)
+
+            def F(z, out):
+                healthy(z, out)
+                if self.ill and worker == 1:
+                    out[3] = np.nan
+
+            return F
+
+    class Illness(Observer):
+        def observe(self, run, row):
+            run.problem.ill = row["round"] >= 20
+
+    result = solve(Ill(dim=4, workers=3), method, observers=[Illness()], every=1,
+                   stop=Stop(rounds=100, relative_error=0))
+    assert (result.status, result.rounds) == ("diverged", 21)
 
 
 class Far(Problem):
