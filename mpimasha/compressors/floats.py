@@ -30,6 +30,7 @@ class Float(Compressor):
     width : {16, 32}
         Bits of a value.
     random : bool
+        Rounding to either neighbour at random, unbiased, in place of the nearest.
     """
 
     name = "float"
