@@ -10,6 +10,7 @@ COSTS = {  # name: (keys of a row that are added, what it is called)
     "rounds": (("round",), "rounds"), "calls": (("operator_calls",), "operator calls of a worker"),
     "seconds": (("seconds",), "seconds of stepping"),
 }
+_POINTS = 160  # of a curve: more are not seen, and make files large
 MEASURES = ("error", *ERRORS, "accuracy", "robust_accuracy")
 
 
@@ -58,5 +59,6 @@ def curve(several, x, y):
     if not costs.size:
         return None
     there, back = (np.log, np.exp) if y in ERRORS else (np.asarray, np.asarray)
+    costs = costs[np.unique(np.linspace(0, costs.size - 1, _POINTS).astype(int))]
     values = np.array([back(np.interp(costs, pairs[:, 0], there(pairs[:, 1]))) for pairs in seeds])
     return costs, np.median(values, axis=0), values.min(axis=0), values.max(axis=0)

@@ -146,6 +146,8 @@ def _panel(axis, results, cost, name, level, scale):
     ends = [found[0][-1] for *_, found in drawn]
     if scale == "log" or scale == "auto" and ends and max(ends) > _SPREAD * min(ends):
         axis.set_xscale("log")
+        if name in ERRORS:
+            axis.set_xlim(left=min(_departure(*found[:2]) for *_, found in drawn) / unit / 2)
     else:
         axis.set_xlim(left=0)
     if name in ERRORS:
@@ -154,6 +156,12 @@ def _panel(axis, results, cost, name, level, scale):
         if any(starts) and max(found[3].max() for *_, found in drawn) > _ROOM * max(starts):
             axis.set_ylim(top=_ROOM * max(starts))
     return lines
+
+
+def _departure(costs, middle):
+    """The cost at which a tenth of the error is gone: before, there is nothing to see."""
+    gone = costs[middle < 0.9 * middle[0]]
+    return gone[0] if gone.size else costs[-1]
 
 
 def _unit(cost, name, ends):

@@ -162,8 +162,9 @@ pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 12.5px; 
 @page { size: A4; margin: 16mm }
 @media print {
   body { font-size: 10pt; margin: 0; max-width: none; padding: 0 } table { font-size: 7pt } th, td { padding: .1rem .3rem }
-  .wide { overflow: visible } figure, tr, .facts { break-inside: avoid } h2 { break-after: avoid }
-  pre { white-space: pre-wrap; background: none; border: .5pt solid #999; font-size: 7.5pt }
+  .wide { overflow: visible } figure, table { break-inside: avoid } h2 { break-after: avoid }
+  section + section, .experiment { break-before: page }
+  pre { white-space: pre-wrap; background: none; padding: 0; font-size: 7.5pt } .experiment + pre { column-count: 2 }
 }
 </style></head><body>
 <h1>$title</h1>
@@ -172,7 +173,7 @@ $sections
 <h2>To repeat it</h2>
 <pre>$repeat</pre>
 <table class="facts">$facts</table>
-<h2>The experiment</h2>
+<h2 class="experiment">The experiment</h2>
 <pre>$experiment</pre>
 </body></html>
 """)

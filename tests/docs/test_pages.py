@@ -43,7 +43,7 @@ NOT_RUN = {  # how a command begins -> why no test here runs it
 }
 SHORTENED = {  # how a command begins, if its output is not shown -> what it begins with here, and what is appended
     "mpimasha run": ("mpimasha run", "--set stop.rounds=20"),
-    "mpimasha compare": ("mpimasha compare", "--set stop.rounds=20"),
+    "mpimasha compare": ("mpimasha compare", "--set stop.rounds=20 --set seeds=1"),
     "mpimasha compare jobs/experiments/adversarial_mlp.toml": ("mpimasha run adversarial_mlp", "--set stop.rounds=2"),
     "mpimasha tune": ("mpimasha tune", "--rounds 20 --seeds 1"),
     "mpimasha submit": ("mpimasha submit", "--dry-run"),  # sends no job
