@@ -151,10 +151,10 @@ _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>$title</title>
 <style>
-body { font: 16px/1.5 Georgia, "Times New Roman", serif; color: #111; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
+body { font: 16px/1.5 Georgia, "Times New Roman", serif; color: #111; max-width: 74rem; margin: 2rem auto; padding: 0 1rem }
 h1, h2, th { font-family: Helvetica, Arial, sans-serif } h1 { font-size: 1.7rem } h2 { font-size: 1.25rem; margin-top: 2.2rem }
-table { border-collapse: collapse; font: 13px/1.35 Helvetica, Arial, sans-serif; font-variant-numeric: tabular-nums }
-th, td { padding: .25rem .6rem; text-align: left; white-space: nowrap } thead th { border-bottom: 1.5px solid #111 }
+table { border-collapse: collapse; font: 12.5px/1.35 Helvetica, Arial, sans-serif; font-variant-numeric: tabular-nums }
+th, td { padding: .25rem .5rem; text-align: left; white-space: nowrap } thead th { border-bottom: 1.5px solid #111 }
 tbody tr + tr td { border-top: 1px solid #ddd } .n { text-align: right } .wide { overflow-x: auto }
 .note { font-size: .85rem; color: #444 } figure { margin: 1.2rem 0 } figure svg { width: 100%; max-width: 48rem; height: auto }
 pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 12.5px; line-height: 1.4 }
