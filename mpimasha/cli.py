@@ -132,9 +132,10 @@ def _prepared(options, ranks):
         if problem.n is not None:
             _check_fit(experiment, problem, method)
         pairs.append((experiment, problem))
-    shared = getattr(options, "share", None) and options.out is not None and results.is_comparison(options.out)
-    if options.command in ("run", "compare", "submit") and not shared:
-        results.check_folder(results.default_folder("new") if options.out is None else options.out)
+    if options.command in ("run", "compare", "submit"):
+        out, share = options.out, getattr(options, "share", None)
+        if not (share and out is not None and results.is_comparison(out)):
+            results.check_folder(results.default_folder("new") if out is None else out, shared=bool(share))
     if options.command == "tune":
         tune.check(options)
     return pairs

@@ -157,11 +157,15 @@ def default_folder(name):
     return folder
 
 
-def check_folder(path):
-    """Refuse a folder that holds something already, or that cannot be made."""
+def check_folder(path, shared=False):
+    """Refuse a folder that holds something already, or that cannot be made.
+
+    `shared`: another share of the comparison may just be writing its manifest there.
+    """
     path = Path(path)
     try:
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        held = [entry for entry in path.iterdir() if not (shared and entry.name.startswith("."))] if path.is_dir() else []
+        if path.exists() and (not path.is_dir() or held):
             raise UserError(f"--out {str(path)!r} exists and is not an empty folder: give a new one, nothing is "
                             f"overwritten")
         parent = next(p for p in [path, *path.absolute().parents] if p.exists())

@@ -126,6 +126,15 @@ def test_an_array_over_seeds(cluster, here, alone):
     assert content(folder / "seed-3") == alone(SHORT) != content(folder / "seed-2")
 
 
+def test_an_array_of_shares_is_one_study(cluster, here):
+    (here / "study.toml").write_text(COMPARISON.format(rounds=SHORT).replace("seed = 3", "seeds = 3"))
+    number = cluster.submit("--array=1-3%2", "--ntasks-per-node=2", JOBS / "study.sbatch", "study.toml", cwd=here)
+    states = {cluster.wait(f"{number}_{share}") for share in (1, 2, 3)}
+    assert states == {"COMPLETED"}, log_of(here)
+    folder = here / "runs" / f"slurm-{number}"
+    assert len(list(folder.glob("*/seed-*/final.npz"))) == 6 and (folder / "table.txt").exists()
+
+
 # -- ends before the end -------------------------------------------------------------------------
 
 

@@ -1,4 +1,4 @@
-"""Files of a user's own: `--plugin` through the command line, the examples in jobs/plugins and docs/extending.rst."""
+"""Files of a user's own: `--plugin` through the command line, the examples in jobs/plugins."""
 
 import json
 import os
@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import numba
@@ -19,6 +18,7 @@ from mpimasha.errors import UserError
 from mpimasha.methods import METHODS
 from mpimasha.problems import PROBLEMS
 from mpimasha.testing import check_contractive, check_method, check_operator, check_unbiased, check_wire
+from tests.blocks import blocks
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "jobs" / "plugins").glob("*.py"))
@@ -101,33 +101,12 @@ def test_what_an_example_defines_is_listed(capsys):
 # -- the tutorial ----------------------------------------------------------------------------------
 
 
-def tutorial():
-    """{caption: text} of the blocks in the document."""
-    text = (ROOT / "docs" / "extending.rst").read_text()
-    blocks = re.findall(r"\.\. code-block:: \w+\n    :caption: (.*)\n\n((?:    .*\n|\n)+)", text)
-    return {caption: textwrap.dedent(body).strip() + "\n" for caption, body in blocks}
-
-
-def test_the_tutorial_is_two_files_of_less_than_40_lines_and_three_commands(here, capsys):
-    blocks = tutorial()
-    for name in ("half.py", "mine.toml"):
-        (here / name).write_text(blocks[name])
-    assert len((blocks["half.py"] + blocks["mine.toml"]).splitlines()) < 40
-    commands = [shlex.split(line)[1:] for line in blocks["three commands"].splitlines()]
-    assert [words[0] for words in commands] == ["list", "compare", "plot"]
-    short = ["--set", "stop.rounds=20"] if numba.config.DISABLE_JIT else []
-    assert command(*commands[0]) == 0 and "  half " in capsys.readouterr().out
-    assert command(*commands[1], *short) == 0
-    assert "masha1, half" in capsys.readouterr().out and (here / "runs" / "mine" / "table.txt").exists()
-    if any(name == "plot" for name in _commands()):
-        assert command(*commands[2]) == 0
-
-
-def _commands():
-    try:
-        cli.parse(["none"])
-    except UserError as error:
-        return re.findall(r"\w+", str(error))
+def test_the_tutorial_takes_two_files_of_less_than_40_lines_and_three_commands_to_a_figure():
+    found = blocks(ROOT / "docs" / "tutorial.rst")  # which tests/docs/test_pages.py runs
+    files = {block.name: block.text for block in found if block.name in ("parity.py", "mine.toml")}
+    assert len(files) == 2 and sum(len(text.splitlines()) for text in files.values()) < 40
+    commands = [words for block in found for words, _ in block.commands if {"parity.py", "runs/mine"} & set(words)]
+    assert [words[1] for words in commands] == ["list", "compare", "plot"]
 
 
 # -- what is refused -------------------------------------------------------------------------------
