@@ -19,7 +19,8 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.mathja
 exclude_patterns = ["_build"]
 smartquotes = False
 html_theme = "alabaster"
-html_theme_options = {"page_width": "1100px", "description": "Variational inequalities over MPI, in few bits"}
+html_theme_options = {"page_width": "1400px", "body_max_width": "none", "code_font_size": "0.78em",  # tables are wide
+                      "description": "Variational inequalities over MPI, in few bits"}
 html_show_sourcelink = False
 
 autodoc_typehints = "none"  # numpydoc's sections say them

@@ -61,7 +61,7 @@ def _places(path, width, height):
 
 def _cost(box, i, paths, inside, taken):
     left, bottom, right, top = box
-    if left < inside.x0 or right > inside.x1 or bottom < inside.y0 or top > inside.y1:
+    if left < inside.x0 + 3 or right > inside.x1 or bottom < inside.y0 + 3 or top > inside.y1:  # not on the axes
         return np.inf
     if any(left < r + 2 and l < right + 2 and bottom < t + 1 and b < top + 1 for l, b, r, t in taken):
         return np.inf
