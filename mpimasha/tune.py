@@ -53,10 +53,12 @@ def execute(options, document, comm, notice):
     found, problems = {}, {}
 
     def work(i, notice):
-        on, label, _, own = cells[i]
-        if on not in problems:  # its data and its solution serve all blocks
-            problems[on] = config.experiment(own).problem()
-        search = _Search(own, problems[on], options, notice)
+        _, label, _, own = cells[i]
+        experiment = config.experiment(own)
+        key = experiment.problem_class, repr(sorted(experiment.problem_options.items()))
+        if key not in problems:  # its data and its solution serve all blocks
+            problems[key] = experiment.problem()
+        search = _Search(own, problems[key], options, notice)
         try:
             return search.best(), search.stopped
         except UserError as fault:

@@ -99,6 +99,24 @@ def test_a_choice_that_diverges_for_one_seed_is_refused(monkeypatch, tmp_path):
     assert [0.2 < float(found["compare"][i]["method"]["gamma"].removesuffix("/L")) <= 0.3 for i in (0, 2)] == [True] * 2
 
 
+def test_a_block_may_change_the_problem(monkeypatch, tmp_path):
+    (tmp_path / "e.toml").write_text("""
+        workers = 3
+        stop = { relative_error = 1e-1, rounds = 50 }
+        compare = [{ label = "a", method = { name = "og" }, problem = { dim = 3 } },
+                   { label = "b", method = { name = "og" }, problem = { dim = 5 } }]
+    """)
+    real, tried = tune.solve, []
+
+    def solve(problem, method, **options):
+        tried.append(problem.n)
+        return real(problem, method, **options)
+
+    monkeypatch.setattr(tune, "solve", solve)
+    tuned(tmp_path, "e.toml", "-q")
+    assert sorted(set(tried)) == [6, 10]
+
+
 def test_if_all_diverge_nothing_is_written(monkeypatch, tmp_path, capsys):
     real = tune.solve
 
