@@ -194,7 +194,7 @@ def bytes_of(array):
     return b"" if array is None else array.tobytes()
 
 
-@pytest.mark.ranks(2, 3, 4, limit=240)
+@pytest.mark.ranks(3, 4, limit=240)
 def test_a_run_is_bit_identical_to_the_serial_one(comm, no_cache):
     found = []
     for case, arguments in CASES.items():
