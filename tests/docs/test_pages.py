@@ -20,7 +20,7 @@ from types import SimpleNamespace
 import numba
 import pytest
 
-from mpimasha import cli, config, launch, matrix
+from mpimasha import cli, config, launch, matrix, plugins
 from mpimasha.__main__ import main
 from mpimasha.testing import check_unbiased, check_wire
 from tests.blocks import ROOT, Block, Checker, blocks, pages, same
@@ -69,6 +69,8 @@ def as_before():
     yield
     log.handlers[:], log.propagate = handlers, propagate
     log.setLevel(level)
+    for plugin in list(plugins._loaded.values()):  # else manifests of later tests name it
+        plugins._forget(plugin.path)
 
 
 @functools.cache
