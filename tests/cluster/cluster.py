@@ -24,6 +24,7 @@ _ENDED = {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAI
 _SBIN = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
 _CONFIGURATION = """\
 ClusterName=virtual
+FirstJobId={first_job}
 SlurmctldHost={host}(127.0.0.1)
 SlurmctldPort={port}
 SlurmUser=root
@@ -141,8 +142,9 @@ class Cluster:
         self.folder.chmod(0o711)  # munged wants its socket to be reached by all
         port, *ports = _free_ports(1 + len(self.nodes))
         host = socket.gethostname().split(".")[0]
-        text = _CONFIGURATION.format(host=host, port=port, folder=self.folder,
-                                     kill_wait=self.kill_wait)
+        # MPICH names shared memory after the job, and a killed one leaves it: never the numbers of an earlier cluster
+        text = _CONFIGURATION.format(host=host, port=port, folder=self.folder, kill_wait=self.kill_wait,
+                                     first_job=int(time.time()) % 50_000_000 + 1)
         for node, at in zip(self.nodes, ports):
             text += f"NodeName={node} NodeHostname={host} NodeAddr=127.0.0.1 Port={at} RealMemory=4000 " \
                     f"CPUs={2 * self.cores} Sockets=2 CoresPerSocket={self.cores} ThreadsPerCore=1\n"
