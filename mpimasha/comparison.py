@@ -9,6 +9,7 @@ from pathlib import Path
 from mpimasha import farm, observers, plotting, results, tables
 from mpimasha.communicator import Communicator
 from mpimasha.errors import UserError
+from mpimasha.figures import file_name
 from mpimasha.files import replace_atomically, writing
 from mpimasha.measure import ERRORS
 from mpimasha.single import DONE, EXIT_DIVERGED, EXIT_STOPPED, caption, folder, say, solve_into
@@ -178,7 +179,7 @@ def _names(labels):
     """{label: name of a folder}, all different whatever the labels hold; the problem without a label needs none."""
     names, taken = {}, set(_FILES)
     for number, label in enumerate(labels, 1):
-        name = "".join(c if c.isalnum() or c in "-_." else "-" for c in label).lstrip(".")[:100]
+        name = file_name(label).lstrip(".")[:100]
         names[label] = name if (name or not label) and name not in taken else f"{name or 'run'}-{number}"
         taken.add(names[label])
     return names

@@ -102,6 +102,13 @@ def override_all(document, wishes):
         override(document, key, value)
 
 
+def overridden(document, wishes):
+    """A copy of `document` with {dotted key: value} applied."""
+    copied = {key: dict(value) if isinstance(value, dict) else value for key, value in document.items()}
+    override_all(copied, wishes.items())
+    return copied
+
+
 def experiment(document, label=None, on=""):
     """Check a document without [[compare]] and [[problems]] blocks and return its `Experiment`."""
     _known(document, [*_PLAIN, *_TABLES, "compare", "problems"], "")

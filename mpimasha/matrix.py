@@ -51,7 +51,7 @@ def cells(document):
         for block in methods:
             if "on" not in block or name in _listed(block["on"]):
                 for label, wishes in _variants(block, "compare"):
-                    merged = _merged(_merged(base, changes), wishes)
+                    merged = config.overridden(config.overridden(base, changes), wishes)
                     found.append((name, label or config.experiment(merged).label, wishes, merged))
     _check_labels(found)
     return found
@@ -102,13 +102,6 @@ def _variants(block, kind):
         parts = [*([label] if label is not None else []), *map(str, values)]
         found.append((", ".join(parts), config.flat(own) | dict(zip(lists, values))))
     return found
-
-
-def _merged(document, changes):
-    """`document` with dotted keys changed."""
-    merged = {key: dict(value) if isinstance(value, dict) else value for key, value in document.items()}
-    config.override_all(merged, changes.items())
-    return merged
 
 
 def _listed(on):

@@ -11,7 +11,6 @@ from mpimasha import plotting, study, tables, toml
 from mpimasha.errors import UserError
 from mpimasha.figures import need_matplotlib
 from mpimasha.files import replace_atomically, writing
-from mpimasha.measure import ERRORS
 from mpimasha.single import DONE, say
 
 _ENDS = {"converged": "reached the target", "rounds": "reached the limit of rounds", "diverged": "diverged",
@@ -63,22 +62,21 @@ def _section(on, results, manifest):
     words = f"{s['problem']}, {n}{s['workers']} workers, {manifest['wire']} on the wire, {seeds} seed{'s' * (seeds > 1)}"
     options = ", ".join(f"{key} = {value}" for key, value in manifest["experiment"].get("problem", {}).items()
                         if key != "name")
-    header, rows, note = judged(results, manifest["experiment"])
+    header, rows, note = judged(results, manifest)
     figures = "\n".join(f"<figure>{_svg(results, **panel)}</figure>" for panel in _panels(first))
     return (f"<section><h2>{_e(on or s['problem'])}</h2><p>{_e(words)}{_e('; ' + options if options else '')}.</p>"
             f"{_table(header, rows)}<p class=note>{_e(note)}</p>{figures}</section>")
 
 
-def judged(results, experiment):
+def judged(results, manifest):
     """(header, rows, a note on what the columns are) of the runs on one problem."""
     first = next(iter(results.values()))[0]
     several = " Means over the seeds ± half the 95 % interval." * (max(map(len, results.values())) > 1)
     if "robust_accuracy" in first.rows[-1]:
-        level = experiment.get("observe", {}).get("milestone", 0.5)
+        level = manifest["experiment"].get("observe", {}).get("milestone", 0.5)
         return *tables.training(results, level), ("MB: up and down per worker, first exchange and refreshes included."
                                                   + several)
-    stop = experiment.get("stop", {})
-    target = min(filter(None, (stop.get(name) for name in ERRORS)), default=tables.MILESTONE)
+    target = min(manifest.get("targets", {}).values(), default=tables.MILESTONE)  # the default one included
     return *tables.comparison(results, target), (
         "up, down: Mbit per worker until the error first fell that low, first exchange and refreshes included.  vs og: the "
         "bits of og over this method's, at the last level; above 1x is fewer bits." + several)
@@ -93,7 +91,7 @@ def _panels(first):
 def _svg(results, **panel):
     file = io.BytesIO()
     plotting.draw(results, [file], **panel)
-    return file.getvalue().decode().partition("<svg")[1] + file.getvalue().decode().partition("<svg")[2]
+    return "<svg" + file.getvalue().decode().partition("<svg")[2]  # without what is for a file of its own
 
 
 def _table(header, rows):

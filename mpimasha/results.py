@@ -38,7 +38,7 @@ class RunDirectory(Observer):
                 first = json.loads((self.path / "manifest.json").read_text())
                 again = {key: told[key] for key in ("started", "versions", "mpi", "ranks", "slurm_job", "plugins")}
                 again = [*first.get("resumed", []), {"round": run.k, **again}]
-                told = first | {"experiment": told["experiment"], "resumed": again}
+                told = first | {"experiment": told["experiment"], "targets": told["targets"], "resumed": again}
             write_json(self.path / "manifest.json", told)
 
     def finish(self, run, result):
@@ -116,6 +116,7 @@ def manifest(run, experiment, ranks):
         "experiment": experiment.document, "label": experiment.label, "on": experiment.on, "place": experiment.place,
         "seed": run.seed, "wire": run.wire.name,
         "workers": run.fleet.workers, "gamma": run.method.gamma, "tau": run.method.parameters["tau"],
+        "targets": {name: getattr(run.stop, name) for name in run.stop.targets},
         "basis": run.method.basis, **{name: run.constants.known(name) for name in ("L", "mu", "L_rms")},
         "started": _now(), "versions": _versions(),
         "mpi": mpi_library(run.comm), "machine": platform.machine(),

@@ -172,9 +172,7 @@ class _Search:
         choice = Choice(gamma, tau, self.problem.scored, (2,), 0)
         costs, errors, rounds = [], [], 0
         for seed in range(_FIRST_SEED, _FIRST_SEED + self.options.seeds):
-            document = {key: dict(value) if isinstance(value, dict) else value for key, value in self.document.items()}
-            config.override_all(document, choice.keys.items())
-            e = config.experiment(document | {"seed": seed})
+            e = config.experiment(config.overridden(self.document, choice.keys | {"seed": seed}))
             result = solve(self.problem, e.method(), comm=Communicator(), seed=seed, wire=e.wire,
                            stop=replace(self.stop, rounds=limit), notice=self.notice)
             self.stopped |= result.status == STOPPED
@@ -219,12 +217,11 @@ def _write(options, document, cells, found):
                   for i, (on, label, wishes, _) in enumerate(cells)]
         tuned = document | {"compare": blocks}
     else:
-        tuned = {key: dict(value) if isinstance(value, dict) else value for key, value in document.items()}
-        config.override_all(tuned, found[0].keys.items())
+        tuned = config.overridden(document, found[0].keys)
     notes = [f"{found[i].spent}" if i in found else None for i in range(len(cells))]
     target = f"to {options.to:g}" if options.to else "to the target"
-    head = (f"# mpimasha tune {options.experiment}: the fewest {_WORDS.get(options.by, options.by)} {target}, mean of {options.seeds} pilot runs "
-            f"(seeds from {_FIRST_SEED} on),\n# steps on a grid with ratio {options.ratio:g} from {_LONGEST:g}/L down.  "
+    head = (f"# mpimasha tune {options.experiment}: the fewest {_WORDS.get(options.by, options.by)} {target}, mean of "
+            f"{options.seeds} pilot runs (seeds from {_FIRST_SEED} on),\n# steps on a grid with ratio {options.ratio:g} from {_LONGEST:g}/L down.  "
             f"A choice with which one of them diverged was refused.\n\n")
     out = _out(options)
     with writing(out):

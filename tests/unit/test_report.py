@@ -78,6 +78,14 @@ def test_it_is_the_same_each_time(tmp_path):
     assert one == two and "<title>T &amp; t</title>" in one
 
 
+def test_the_table_is_that_of_the_comparison_with_the_default_target_too(tmp_path):
+    (tmp_path / "s.toml").write_text("workers = 3\nproblem = {dim = 4, kappa = 3}\n[[compare]]\nlabel = 'a'\n")
+    assert command("compare", str(tmp_path / "s.toml"), "--out", str(tmp_path / "run"), "-q") == 0
+    assert command("report", str(tmp_path / "run")) == 0
+    assert ">up 1e-08</th>" in (tmp_path / "run" / "report.html").read_text()
+    assert "up 1e-08" in (tmp_path / "run" / "table.txt").read_text()
+
+
 def test_mistakes_are_refused(tmp_path, capsys):
     assert command("report", str(tmp_path)) == 2
     assert "no folder of a run" in capsys.readouterr().err and not list(tmp_path.iterdir())
