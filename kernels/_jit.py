@@ -15,7 +15,7 @@ import numpy as np
 REDUCTION = {"reassoc", "nsz"}  # lets a sum vectorise; NaN and infinity keep their meaning
 
 
-def kernel(function=None, *, reduction=False, inline=False):
+def kernel(function=None, *, reduction=False, inline=False, forceinline=False):
     """Compile `function` with Numba on its first call, without the GIL and with a disk cache.
 
     Parameters
@@ -26,20 +26,23 @@ def kernel(function=None, *, reduction=False, inline=False):
         Allow the terms of a floating-point sum to be reordered. The order then depends on the CPU's vector
         width and on the length, never on alignment. For sums only.
     inline : bool
-        Put the body where it is called: for the smallest steps of loops over characters.
+        Put the body where it is called, before types are known: for the smallest steps of loops.
+    forceinline : bool
+        Put the machine code where it is called, loops vectorised on their own: a call that remains counts the
+        references to its arrays by atomic instructions, as much as a hundred coordinates cost.
 
     Notes
     -----
     With ``NUMBA_DISABLE_JIT=1`` the plain function runs; like compiled code it gives no floating-point warnings.
     """
     if function is None:
-        return functools.partial(kernel, reduction=reduction, inline=inline)
+        return functools.partial(kernel, reduction=reduction, inline=inline, forceinline=forceinline)
     if numba.config.DISABLE_JIT:
         return _plain(function)
     options = {"nogil": True, "error_model": "numpy", "fastmath": REDUCTION if reduction else False}
-    if reduction:
-        # One that another kernel calls is compiled twice, alone and with its caller, with two orders of the sum; which
-        # code runs would depend on whether it was compiled here or read from the cache.
+    if reduction or forceinline:
+        # A sum that another kernel calls is compiled twice, alone and with its caller, with two orders of the sum;
+        # which code runs would depend on whether it was compiled here or read from the cache.
         options["forceinline"] = True
     if inline:
         options["inline"] = "always"

@@ -12,7 +12,7 @@ from .hints import fetch
 
 BLOCK = 32    # entries that the portable form tests together
 CHUNK = 4096  # entries between two looks at the room left: they stay in the first cache
-AHEAD = 4096  # bytes between what is compared and what is fetched
+AHEAD = 64    # vectors between what is compared and what is fetched
 PADDING = 64  # entries that a whole vector may write beyond the last one
 
 
@@ -49,28 +49,30 @@ def collect_blocks(x, start, stop, least, keys, positions, count, work):
 
 
 @kernel
-def collect_vectors(x, start, stop, least, keys, positions, count, work, dense, a, b):
+def collect_vectors(x, start, stop, least, keys, positions, count, work, dense, fetching):
     """`collect_blocks` with vectors.
 
     Parameters
     ----------
     dense : bool
         Whether so many are expected that it does not pay to look for them first.
-    a, b : (n,) or None
-        What will be added to the next chunk: it is fetched meanwhile.
+    fetching : bool
+        Whether to ask for what comes later meanwhile.
     """
-    step = lanes.BYTES // x.itemsize
+    step = lanes.width(x)
     whole = start + (stop - start) // step * step
     if dense:
         for i in range(start, whole, step):
-            _fetch(x, i, a, b)
+            if fetching:
+                fetch(x, i + AHEAD * step)
             mask = lanes.between(x, i, least, lanes.ALL)
             lanes.pack_magnitudes(x, i, mask, keys, count)
             count = lanes.pack_range(i, mask, positions, count)
     else:
         listed = np.uint64(0)
         for i in range(start, whole, step):
-            _fetch(x, i, a, b)
+            if fetching:
+                fetch(x, i + AHEAD * step)
             work[listed] = i - start
             listed += np.uint64(lanes.between(x, i, least, lanes.ALL) != 0)
         for place in work[:listed]:
@@ -81,17 +83,6 @@ def collect_vectors(x, start, stop, least, keys, positions, count, work, dense, 
     tail = x[whole:stop]
     end = _append(tail, whole, least, positions, np.uint64(count))
     return _copy(tail, whole, keys, positions, np.uint64(count), end)
-
-
-@kernel(inline=True)
-def _fetch(x, i, a, b):
-    if a is None:
-        fetch(x, i + AHEAD // x.itemsize)
-    else:
-        fetch(x, i + CHUNK)
-        fetch(a, i + CHUNK)
-        if b is not None:
-            fetch(b, i + CHUNK)
 
 
 @kernel(inline=True)
@@ -122,7 +113,7 @@ def band(keys, low, high, out, vector):
     """out[:m] = the m keys from `low` to `high`, in their order; gives m, at most out.size - PADDING."""
     count, start = 0, 0
     if vector is not None:
-        step = lanes.BYTES // keys.itemsize
+        step = lanes.width(keys)
         while start + step <= keys.size:
             count = lanes.pack(keys, start, lanes.between(keys, start, low, high), out, count)
             start += step
@@ -141,7 +132,7 @@ def keep(keys, positions, start, stop, least, index, count, vector):
     `index` has room for these and no more.
     """
     if vector is not None:
-        step = lanes.BYTES // keys.itemsize
+        step = lanes.width(keys)
         while start + step <= stop and count + step <= index.size:
             count = lanes.pack(positions, start, lanes.between(keys, start, least, lanes.ALL), index, count)
             start += step

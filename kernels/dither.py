@@ -1,21 +1,30 @@
 """Dithering: random rounding to 127 or 7 levels of a bucket's largest magnitude, 8 or 4 bits each.
 
-With c = max |x_i|, S levels and r uniform in 0 ... 2^16 - 1, the code is floor((t + r) / 2^16), where t is
-2^16 (S x_i / c + S) rounded to an integer: its mean is t / 2^16, within 2^-15 of a level of the exact one.  A piece, of one bucket and
-one `CHUNK` of coordinates, is halved; coordinate j of both halves share a short word, and of 4 bits a byte.
+With c = max |x_i|, S levels and r uniform in 0 ... 2^15 - 1, the code is floor((t + r) / 2^15), where t is
+2^15 (S x_i / c + S) rounded to an integer: its mean is t / 2^15, within 2^-15 of a level of the exact one.
+A piece, of one bucket and one `CHUNK` of coordinates, is halved; coordinate j of both halves share a short word, and
+of 4 bits a byte.
+
+The sum 2^15 S x_i / c + (2^15 S + 2^23) in single precision has no binary place behind the point, and t is its
+fraction, to be read from its bits.  Of S = 127, rounding the factor 2^15 S / c costs 1/4 of such a unit at most (at
+x_i = c), the product 1/8 and the sum 1/2: less than one in all, and 0 <= t <= 2^16 S without a comparison, since the
+product exceeds 2^15 S by no more than 1/4.
 """
 
 import numpy as np
 
 from ._jit import kernel
-from .hashing import LOW, ONE, STEP32, mix32, short_key
+from .hashing import LOW, STEP32, mix32, short_key
 from .hints import full_vectors, prefetch
 from .quantize import _store_rounded_up
 
-CHUNK, GROUP = 2048, 4096  # coordinates: of a piece at most; that stay in the first cache
-UNIT = 65536
+CHUNK = 2048  # coordinates of a piece at most: they stay in the first cache
+BLOCK = np.uint64(256)  # coordinates between two looks ahead
+AHEAD = np.uint64(2048)  # coordinates between what is read and what is fetched
+UNIT = 32768
 LARGEST = 2.0**126  # factors up to here are numbers of float32
-DIGIT, BYTE, NIBBLE, S16, S4 = (np.uint32(s) for s in (0xFFFF, 0xFF, 0xF, 16, 4))
+DIGIT, BYTE, NIBBLE = (np.uint32(s) for s in (0x7FFF, 0xFF, 0xF))
+S17, S15, S11, S4 = (np.uint32(s) for s in (17, 15, 11, 4))
 
 
 @kernel
@@ -38,25 +47,22 @@ def dither_encode(x, bits, scales, codes, levels, bucket, key):
     key : uint64
         Stream of the draws.
     """
-    known, end = 0, 0
-    for start in range(0, x.size, GROUP):
-        while known < scales.size and known * bucket < start + GROUP:  # one bucket's does not wait for the other's
-            largest = _largest(bits, known * bucket, min((known + 1) * bucket, x.size))
-            single = np.float64(np.uint32(largest & LOW).view(np.float32))
-            _store_rounded_up(scales, known, single if x.itemsize == 4 else np.uint64(largest).view(np.float64))
-            known += 1
-        while end < min(start + GROUP, x.size):
-            first, b = end, end // bucket
-            end = min((b + 1) * bucket, (first // CHUNK + 1) * CHUNK, x.size)
-            prefetch(x, first + GROUP, end - first)
-            c = np.float64(scales[b])
-            factor = levels * UNIT / c if c > 0.0 else 0.0
-            if factor > LARGEST:
-                _encode_tiny(codes, x, first, end - first, c, levels, key)
-            elif levels == 127:
-                _encode_bytes(codes, x, first, end - first, x.dtype.type(factor), key)
-            else:
-                _encode_nibbles(codes, x, first, end - first, x.dtype.type(factor), key)
+    rest = False
+    for b in range(scales.size):
+        start, end = b * bucket, min((b + 1) * bucket, x.size)
+        largest = _largest(bits, start, end)
+        single = np.float64(np.uint32(largest & LOW).view(np.float32))
+        c = _store_rounded_up(scales, b, single if x.itemsize == 4 else np.uint64(largest).view(np.float64))
+        factor = levels * UNIT / c if c > 0.0 else 0.0
+        while start < end:
+            count = min(end, (start // CHUNK + 1) * CHUNK) - start
+            if np.uint64(bucket) > AHEAD:
+                prefetch(x, np.uint64(start) + AHEAD, count)
+            _encode(codes, x, start, count, x.dtype.type(factor), levels, key)
+            rest |= factor > LARGEST or count % 2 == 1
+            start += count
+    if rest:
+        _encode_rest(codes, x, scales, levels, bucket, key)
 
 
 @kernel
@@ -82,78 +88,78 @@ def dither_decode_add(out, scales, codes, levels, bucket, scale):
         start = stop
 
 
-@kernel
+@kernel(forceinline=True)
 def _largest(bits, start, stop):
     """The bits of max |x_i|; of NaN if there is one, for they are above those of infinity."""
     full_vectors()
-    largest, first = bits.dtype.type(0), np.uint64(start)
+    largest, i, stop = bits.dtype.type(0), np.uint64(start), np.uint64(stop)
     magnitude = ~(bits.dtype.type(1) << bits.dtype.type(8 * bits.itemsize - 1))
-    for i in range(np.uint64(stop - start)):
-        largest = max(largest, bits.dtype.type(bits[first + i] & magnitude))
+    while i + BLOCK <= stop:
+        prefetch(bits, i + AHEAD, BLOCK)
+        for j in range(BLOCK):
+            largest = max(largest, bits.dtype.type(bits[i + j] & magnitude))
+        i += BLOCK
+    for j in range(i, stop):
+        largest = max(largest, bits.dtype.type(bits[j] & magnitude))
     return np.uint64(largest)
 
 
-@kernel
-def _code(place, digit, top):
-    """The level, from 0 on, of a place in units of 2^-16 levels; of NaN any number."""
-    return np.uint32(np.int32(min(np.int32(place), top) + np.int32(digit))) >> S16
-
-
-@kernel
-def _encode_bytes(codes, x, start, count, factor, key):
+@kernel(forceinline=True)
+def _encode(codes, x, start, count, factor, levels, key):
+    """The pairs of a piece. (One coordinate more would cost as much as a hundred, for the loop's last state.)"""
     full_vectors()
-    first, half = np.uint64(start), np.uint64((count + 1) // 2)
-    middle, top = x.dtype.type(127 * UNIT + 0.5), np.int32(254 * UNIT)
     place, high = short_key(key, start, 0)
-    for j in range(np.uint64(count // 2)):
-        word = mix32(place, high)
-        codes[first + j] = np.uint8(_code(x[first + j] * factor + middle, word & DIGIT, top) & BYTE)
-        codes[first + half + j] = np.uint8(_code(x[first + half + j] * factor + middle, word >> S16, top) & BYTE)
-        place = np.uint32(place + STEP32)
-    if count % 2:
-        last = first + half - ONE
-        codes[last] = np.uint8(_code(x[last] * factor + middle, mix32(place, high) & DIGIT, top) & BYTE)
+    first, second, at = np.uint64(start), np.uint64(start + (count + 1) // 2), np.uint64(start // 2)
+    if levels == 127:
+        for j in range(np.uint64(count // 2)):
+            word = mix32(place, high)
+            codes[first + j] = np.uint8(_sum(x[first + j] * factor, 127, word & DIGIT) >> S15 & BYTE)
+            codes[second + j] = np.uint8(_sum(x[second + j] * factor, 127, word >> S17) >> S15 & BYTE)
+            place = np.uint32(place + STEP32)
+    else:
+        for j in range(np.uint64(count // 2)):
+            word = mix32(place, high)
+            low = np.uint32(_sum(x[first + j] * factor, 7, word & DIGIT) >> S15)
+            upper = np.uint32(_sum(x[second + j] * factor, 7, word >> S17) >> S11)
+            codes[at + j] = np.uint8(np.uint32(upper ^ np.uint32(np.uint32(upper ^ low) & NIBBLE)) & BYTE)
+            place = np.uint32(place + STEP32)
+
+
+@kernel(inline=True)
+def _sum(scaled, levels, digit):
+    """t + r of 2^15 S x_i / c, and bits from 2^23 on that mean nothing."""
+    return np.uint32(np.float32(np.float32(scaled) + np.float32(2**23 + levels * UNIT)).view(np.uint32) + digit)
 
 
 @kernel
-def _encode_nibbles(codes, x, start, count, factor, key):
-    full_vectors()
-    first, half, at = np.uint64(start), np.uint64((count + 1) // 2), np.uint64(start // 2)
-    middle, top = x.dtype.type(7 * UNIT + 0.5), np.int32(14 * UNIT)
-    place, high = short_key(key, start, 0)
-    for j in range(np.uint64(count // 2)):
-        word = mix32(place, high)
-        low = _code(x[first + j] * factor + middle, word & DIGIT, top) & NIBBLE
-        upper = _code(x[first + half + j] * factor + middle, word >> S16, top) & NIBBLE
-        codes[at + j] = np.uint8(low | upper << S4)
-        place = np.uint32(place + STEP32)
-    if count % 2:
-        last = half - ONE
-        codes[at + last] = np.uint8(_code(x[first + last] * factor + middle, mix32(place, high) & DIGIT, top) & NIBBLE)
+def _encode_rest(codes, x, scales, levels, bucket, key):
+    """The coordinate in the middle of an odd piece, and all of a bucket whose factor would overflow."""
+    start = 0
+    while start < x.size:
+        c = np.float64(scales[start // bucket])
+        stop = min((start // bucket + 1) * bucket, (start // CHUNK + 1) * CHUNK, x.size)
+        half = (stop - start + 1) // 2
+        first = 0 if c > 0.0 and levels * UNIT / c > LARGEST else (stop - start) // 2
+        place, high = short_key(key, start, first)
+        for j in range(first, half):
+            word = mix32(place, high)
+            low, upper = _code(x[start + j], c, levels, word & DIGIT), np.uint8(0)
+            if start + half + j < stop:
+                upper = _code(x[start + half + j], c, levels, word >> S17)
+            if levels == 7:
+                codes[start // 2 + j] = low | upper << np.uint8(4)
+            else:
+                codes[start + j] = low
+                if start + half + j < stop:
+                    codes[start + half + j] = upper
+            place = np.uint32(place + STEP32)
+        start = stop
 
 
 @kernel
-def _encode_tiny(codes, x, start, count, c, levels, key):
-    """As above, where the factor would overflow."""
-    half, (place, high) = (count + 1) // 2, short_key(key, start, 0)
-    for j in range(half):
-        word = mix32(place, high)
-        low, upper = _tiny_code(x[start + j], word & DIGIT, c, levels), np.uint8(0)
-        if half + j < count:
-            upper = _tiny_code(x[start + half + j], word >> S16, c, levels)
-        if levels == 7:
-            codes[start // 2 + j] = low | upper << np.uint8(4)
-        else:
-            codes[start + j] = low
-            if half + j < count:
-                codes[start + half + j] = upper
-        place = np.uint32(place + STEP32)
-
-
-@kernel
-def _tiny_code(number, digit, c, levels):
-    place = np.int64(np.float64(number) / c * (levels * UNIT) + (levels * UNIT + 0.5))
-    return np.uint8(min(place, 2 * levels * UNIT) + np.int64(digit) >> 16)
+def _code(number, c, levels, digit):
+    scaled = np.float64(number) / c * (levels * UNIT) if c > 0.0 else 0.0
+    return np.uint8(_sum(scaled, levels, digit) >> S15 & BYTE)
 
 
 @kernel

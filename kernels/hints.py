@@ -1,5 +1,7 @@
 """Hints to the compiler and the processor, which change no result; without compilation they do nothing."""
 
+import functools
+
 import llvmlite.ir
 import numba
 import numba.core.cgutils
@@ -8,8 +10,6 @@ import numpy as np
 
 from ._jit import kernel
 
-LINE = 64  # bytes of a cache line
-
 
 if numba.config.DISABLE_JIT:
     def full_vectors():
@@ -17,6 +17,8 @@ if numba.config.DISABLE_JIT:
 
     def fetch(array, i):
         pass
+
+    fetch_to_write = fetch
 else:
     @numba.extending.intrinsic
     def full_vectors(typing_context):
@@ -33,21 +35,26 @@ else:
     @numba.extending.intrinsic
     def fetch(typing_context, array, i):
         """Ask for array[i], which may lie beyond the end, to be in the first cache soon."""
-        def generate(context, builder, signature, arguments):
-            byte, word = llvmlite.ir.IntType(8).as_pointer(), llvmlite.ir.IntType(32)
-            data = context.make_array(array)(context, builder, arguments[0]).data
-            place = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
-            kind = llvmlite.ir.FunctionType(llvmlite.ir.VoidType(), [byte, word, word, word])
-            function = numba.core.cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
-            builder.call(function, [place, word(0), word(3), word(1)])  # a read, into all caches, of data
-            return context.get_dummy_value()
+        return numba.types.void(array, i), functools.partial(_request, array, 0)
 
-        return numba.types.void(array, i), generate
+    @numba.extending.intrinsic
+    def fetch_to_write(typing_context, array, i):
+        """`fetch`, and ask the other caches to give it up."""
+        return numba.types.void(array, i), functools.partial(_request, array, 1)
+
+    def _request(array, write, context, builder, signature, arguments):
+        byte, word = llvmlite.ir.IntType(8).as_pointer(), llvmlite.ir.IntType(32)
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), byte)
+        kind = llvmlite.ir.FunctionType(llvmlite.ir.VoidType(), [byte, word, word, word])
+        function = numba.core.cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(function, [place, word(write), word(3), word(1)])  # into all caches, of data
+        return context.get_dummy_value()
 
 
-@kernel
+@kernel(inline=True)
 def prefetch(x, start, count):
     """Ask for x[start:start + count], which may end beyond x: for what is read after some computing."""
-    step, start = np.uint64(LINE // x.itemsize), np.uint64(start)
+    step, start = np.uint64(16 if x.itemsize == 4 else 8), np.uint64(start)  # a line; 64 // itemsize would be divided
     for i in range(np.uint64(0), np.uint64(count), step):
         fetch(x, start + i)

@@ -26,6 +26,17 @@ def available():
 
 
 @intrinsic
+def width(typing, array):
+    """Lanes of the array's words in a vector, a constant to the compiler (`itemsize` is read at run time)."""
+    lanes = 8 * BYTES // array.dtype.bitwidth
+
+    def generate(context, builder, signature, arguments):
+        return context.get_constant(types.intp, lanes)
+
+    return types.intp(array), generate
+
+
+@intrinsic
 def between(typing, array, start, low, high):
     """Mask of the lanes j with low <= array[start + j] <= high, the highest bit of the array's words left off."""
     lanes = 8 * BYTES // array.dtype.bitwidth

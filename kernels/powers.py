@@ -98,7 +98,7 @@ def decode_powers_add(out, exponents, signs, marks, scale):
             out[first + j] += scale * np.float64(bits.view(np.float32))
 
 
-@kernel
+@kernel(forceinline=True)
 def _round(powers, bits, start, count, key):
     full_vectors()
     place, high = short_key(key, start // BLOCK, start % BLOCK)
@@ -108,7 +108,7 @@ def _round(powers, bits, start, count, key):
         place = np.uint32(place + STEP32)
 
 
-@kernel
+@kernel(forceinline=True)
 def _split(exponents, marks, bits, start, count, key):
     full_vectors()
     place, high = short_key(key, start // BLOCK, start % BLOCK)

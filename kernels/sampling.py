@@ -97,7 +97,7 @@ def stratified32(index, n, key):
     """One index a stratum, by draws of 32 bits: in less time than `stratified`; the wide strata come first.
 
     Stratum j is [j (s+1), (j+1) (s+1)), s = floor(n/k), for j < n mod k, then all have s coordinates; all are shifted
-    cyclically as by `stratified`. A coordinate is in the set with probability k/n, within (s+1) 2^-32 of it, relatively.
+    cyclically as by `stratified`. A coordinate is in the set with probability k/n, relatively within (s+1) 2^-32 of it.
 
     Parameters
     ----------

@@ -3,6 +3,9 @@
 import numpy as np
 
 from ._jit import kernel
+from .hints import fetch_to_write
+
+AHEAD = 64  # entries between what is added and what is fetched
 
 
 @kernel
@@ -17,7 +20,10 @@ def scatter_add(out, index, values, scale):
     values : (k,) float32 or float64
     scale : float
     """
-    scale = np.float64(scale)
-    for j in range(index.size):
+    scale, ahead = np.float64(scale), max(index.size - AHEAD, 0)
+    for j in range(ahead):
+        fetch_to_write(out, np.uint64(index[j + AHEAD]))
         i = np.uint64(index[j])  # unsigned: no branch for negative indices
         out[i] += scale * values[j]
+    for j in range(ahead, index.size):
+        out[np.uint64(index[j])] += scale * values[j]

@@ -12,11 +12,13 @@ import numpy as np
 from . import lanes
 from ._jit import kernel
 from .compaction import CHUNK, PADDING, collect_blocks, collect_vectors, keep
+from .hints import full_vectors, prefetch
 from .threshold import DEVIATIONS, SHORT, halve, largest, sample_size, sampled_rank, select, stratum
 
 VECTOR = True if lanes.available() else None  # None: portable
 PIECE = 8                                     # neighbours that are sampled together: they share a line of memory
 DENSE = 16                                    # k > n / DENSE: most vectors have a candidate
+BLOCK, AHEAD = np.uint64(512), np.uint64(4096)  # entries added together; between what is added and what is fetched
 
 
 def scratch(n, k, dtype):
@@ -86,10 +88,11 @@ def _topk(e, bits, index, keys, sums, positions, warm, vector, portable, a, x, b
             if count + stop - reached > room:
                 break
             if added < stop:
-                _add(e[reached:stop], reached, a, x, b, y)
+                if x is not None:
+                    _add_all(e, reached, stop, a, x, b, y)
                 added = stop
             if vector is not None:
-                count = collect_vectors(bits, reached, stop, least, keys, positions, count, work, dense, x, y)
+                count = collect_vectors(bits, reached, stop, least, keys, positions, count, work, dense, x is None)
             if portable is not None:
                 count = collect_blocks(bits, reached, stop, least, keys, positions, count, work)
             reached = stop
@@ -133,29 +136,40 @@ def _sampled(e, k, keys, sums, attempt, adding, a, x, b, y):
         return np.uint64(0)
     for j in range(pieces):
         start = PIECE * stratum(j, pieces, n // PIECE)
-        part = sums[j * PIECE:j * PIECE + PIECE]
-        piece = e[start:start + PIECE]
-        for i in range(PIECE):
-            part[i] = piece[i]
-        if adding:
-            _add(part, start, a, x, b, y)
+        first, place = np.uint64(j * PIECE), np.uint64(start)
+        for i in range(np.uint64(PIECE)):
+            sums[first + i] = e[place + i]
+        if x is not None and adding:
+            _add(sums, first, PIECE, place, a, x, b, y)
     for i in range(sample.size):
         sums[i] = abs(sums[i])
     return halve(sample, sample.size, rank, np.uint64(0), largest(sample), np.int64(spread / 4))[0]
 
 
-@kernel
-def _add(part, start, a, x, b, y):
-    """Add to a part of e, which begins at `start`, its part of a x + b y."""
-    if x is not None:
-        x = x[start:start + part.size]
-        if y is None:
-            for i in range(part.size):
-                part[i] = part[i] + a * x[i]
-        else:
-            y = y[start:start + part.size]
-            for i in range(part.size):
-                part[i] = part[i] + a * x[i] + b * y[i]
+@kernel(forceinline=True)
+def _add_all(e, start, stop, a, x, b, y):
+    """e[start:stop] += a x + b y; what comes later is fetched meanwhile."""
+    first, end = np.uint64(start), np.uint64(stop)
+    while first < end:
+        count = min(end - first, BLOCK)
+        prefetch(e, first + AHEAD, count)
+        prefetch(x, first + AHEAD, count)
+        if y is not None:
+            prefetch(y, first + AHEAD, count)
+        _add(e, first, count, first, a, x, b, y)
+        first += count
+
+
+@kernel(forceinline=True)
+def _add(sums, first, count, start, a, x, b, y):
+    """sums[first:first + count] += a x + b y of the coordinates from `start` on."""
+    full_vectors()
+    if y is None:
+        for i in range(np.uint64(count)):
+            sums[first + i] = sums[first + i] + a * x[start + i]
+    else:
+        for i in range(np.uint64(count)):
+            sums[first + i] = sums[first + i] + a * x[start + i] + b * y[start + i]
 
 
 @kernel(inline=True)

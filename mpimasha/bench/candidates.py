@@ -3,6 +3,8 @@
 A family is a function that returns a list of cases, {side: function without arguments}: "ours" and its rivals.
 """
 
+import itertools
+
 import numpy as np
 
 from mpimasha.bench.pytorch import load
@@ -88,13 +90,16 @@ def topk32_cache():
 
 
 def topk_feedback():
-    e, delta, k = np.zeros(D, np.float32), gaussian(D), D // 100
+    """e += delta and e -= delta in turn: the magnitudes stay what they are, as from one round to the next."""
+    delta, k = gaussian(D), D // 100
+    e, other = (gaussian(D, seed=1) - delta / 2 for _ in range(2))
     index, scratch, state = np.zeros(k, np.uint32), topk.scratch(D, k, e.dtype), np.zeros(1, np.uint64)
+    signs, passes = itertools.cycle((1.0, -1.0)), itertools.cycle((np.add, np.subtract))
 
     def ours():
-        topk.topk_feedback(e, 1.0, delta, 0.0, None, index, *scratch, state, topk.VECTOR)
+        topk.topk_feedback(e, next(signs), delta, 0.0, None, index, *scratch, state, topk.VECTOR)
 
-    return [{"ours": ours, "floor": lambda: np.add(e, delta, out=e)}]
+    return [{"ours": ours, "floor": lambda: next(passes)(other, delta, out=other)}]
 
 
 # -- RandK -----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ class Dither(Compressor):
     """`AbsMax` with S = 127 or 7 at the speed of memory: q = (1 + sqrt(1 + (b-1)/S^2))/2.
 
     The same law with other draws: c = max |x_i| of each bucket of b coordinates, rounded up to the wire's
-    type, and levels of 8 or 4 bits.  Draws have 16 bits: the mean is within c/S 2^-15 of the exact one.
+    type, and levels of 8 or 4 bits.  Draws have 15 bits: the mean is within c/S 2^-15 of the exact one.
     Where x is not finite, or c overflows, the whole bucket is decoded as not finite.
 
     Parameters

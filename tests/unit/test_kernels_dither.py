@@ -53,7 +53,7 @@ def draws(n, bucket):
     digits = []
     for start, stop in pieces(n, bucket):
         words = [int(mix32(*short_key(KEY, start, place))) for place in range((stop - start + 1) // 2)]
-        digits += [*(word & 0xFFFF for word in words), *(word >> 16 for word in words)][:stop - start]
+        digits += [*(word & 0x7FFF for word in words), *(word >> 17 for word in words)][:stop - start]
     return digits
 
 
@@ -73,7 +73,7 @@ def check(x, levels, bucket, wire=None):
         if c == 0 or math.isinf(c):
             assert level == 0 or math.isinf(c)
             continue
-        exact = Fraction(number) / Fraction(c) * levels + Fraction(draw, 65536)
+        exact = Fraction(number) / Fraction(c) * levels + Fraction(draw, 32768)
         assert math.floor(exact - Fraction(step)) <= level <= math.floor(exact + Fraction(step))
     with np.errstate(invalid="ignore", over="ignore"):
         value = np.repeat(scales.astype(float) / levels, bucket)[:x.size] * found
