@@ -74,7 +74,7 @@ def absmax_decode_add(out, scales, words, digits, rest, levels, per_word, bucket
             start = stop
 
 
-@kernel
+@kernel(forceinline=True)
 def _largest(x, start, stop):
     """max |x_i|; NaN if there is one, for its bits are above those of infinity."""
     full_vectors()
@@ -84,7 +84,7 @@ def _largest(x, start, stop):
     return np.uint64(largest).view(np.float64)
 
 
-@kernel
+@kernel(forceinline=True)
 def _random_digits(digits, at, x, start, count, largest, levels, draws):
     full_vectors()
     at, first, levels, top = np.uint64(at), np.uint64(start), np.float64(levels), 2.0 * levels
@@ -93,7 +93,7 @@ def _random_digits(digits, at, x, start, count, largest, levels, draws):
         digits[at + j] = np.uint32(np.int32(level if level < top else top))  # 0/0 and NaN: any digit will do
 
 
-@kernel
+@kernel(forceinline=True)
 def _nearest_digits(digits, at, x, start, count, largest, levels):
     full_vectors()
     at, first, levels, top = np.uint64(at), np.uint64(start), np.float64(levels), 2.0 * levels
@@ -102,7 +102,7 @@ def _nearest_digits(digits, at, x, start, count, largest, levels):
         digits[at + j] = np.uint32(np.int32(level if level < top else top))
 
 
-@kernel
+@kernel(forceinline=True)
 def _add(out, start, count, digits, at, largest, levels, scale):
     full_vectors()
     at, first = np.uint64(at), np.uint64(start)

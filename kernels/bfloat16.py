@@ -64,7 +64,7 @@ def round_bfloat16_random(codes, x, draws, key):
         _random_codes(codes, x, start, count, draws)
 
 
-@kernel
+@kernel(forceinline=True)
 def _random_codes(codes, x, start, count, draws):
     full_vectors()
     first = np.uint64(start)

@@ -104,7 +104,7 @@ def normals(out, key):
         out[i] = normal(key, i)
 
 
-@kernel
+@kernel(forceinline=True)
 def dither(draws, start, count, key):
     """draws[:count] = uniform 32-bit words for the coordinates from `start` on, two from each 64-bit word.
 

@@ -68,7 +68,7 @@ def natural_decode_add(out, words, codes, quads, exponents, scale):
                 out[first + j] += scale * np.uint64(np.uint64(codes[j]) << S52).view(np.float64)
 
 
-@kernel
+@kernel(forceinline=True)
 def _codes(codes, x, start, count, exponents, width, draws):
     first = np.uint64(start)
     shift = np.int64(BIAS - exponents // 2)  # from the exponent field of float64 to the code

@@ -14,7 +14,7 @@ WORDS = 32  # filled at once by digits
 ONE, S16 = np.uint64(1), np.uint64(16)
 
 
-@kernel
+@kernel(forceinline=True)
 def pack_bits(words, codes, fours, quads, stream, start, count, width):
     """codes[:count] into the bits [i width, (i + 1) width) of the stream, i from `start` on, little endian.
 
@@ -44,7 +44,7 @@ def pack_bits(words, codes, fours, quads, stream, start, count, width):
         words[first + i] = stream[i]
 
 
-@kernel
+@kernel(forceinline=True)
 def unpack_bits(fours, quads, stream, words, start, count, width):
     """The inverse of `pack_bits`; codes from `count` on are of no meaning."""
     first = np.uint64(start // 32 * width)
@@ -106,7 +106,7 @@ def digits_per_word(base):
     return count
 
 
-@kernel
+@kernel(forceinline=True)
 def pack_digits(words, digits, first, count, base, per_word):
     """Digits of coordinates first, first + 1, ... of a message into the words from first / per_word on.
 
@@ -126,29 +126,30 @@ def pack_digits(words, digits, first, count, base, per_word):
     base, per_word : int
         base^per_word is at most 2^32.
     """
-    digits[count:] = 0
-    at, width, step = first // per_word, (count + per_word - 1) // per_word, np.uint64(base)
-    filled = words[at:at + width]
-    filled[:] = 0
-    for start in range(0, per_word * width, width):
-        row = digits[start:start + width]
+    for i in range(count, digits.size):
+        digits[i] = 0
+    at, width, step = np.uint64(first // per_word), np.uint64((count + per_word - 1) // per_word), np.uint64(base)
+    for w in range(width):
+        words[at + w] = digits[w]
+    for place in range(1, per_word):
+        start = np.uint64(place) * width
         for w in range(width):
-            filled[w] = np.uint32(np.uint64(filled[w]) * step + np.uint64(row[w]))
+            words[at + w] = np.uint32(np.uint64(words[at + w]) * step + np.uint64(digits[start + w]))
 
 
-@kernel
+@kernel(forceinline=True)
 def unpack_digits(digits, words, rest, first, count, base, per_word):
     """The inverse of `pack_digits`; digits is (WORDS * per_word,) float64, `rest` (WORDS,) float64 scratch."""
     # (w + 1/2) / base^d is a fraction whose products by the base bring one digit each before the point.  The half
     # keeps it from the ends of the intervals by 2^-33; the roundings are of 2^-53, and grow like the intervals.
-    power, at, width = 1.0, first // per_word, (count + per_word - 1) // per_word
+    power, at, width = 1.0, np.uint64(first // per_word), np.uint64((count + per_word - 1) // per_word)
     for _ in range(per_word):
         power *= base
     for w in range(width):
         rest[w] = (np.float64(words[at + w]) + 0.5) / power
-    for start in range(0, per_word * width, width):
-        row = digits[start:start + width]
+    for place in range(per_word):
+        start = np.uint64(place) * width
         for w in range(width):
             moved = rest[w] * base
-            row[w] = np.floor(moved)
+            digits[start + w] = np.floor(moved)
             rest[w] = moved - np.floor(moved)

@@ -74,7 +74,7 @@ def qsgd_decode_add(out, norms, words, codes, quads, levels, width, bucket, scal
             start = stop
 
 
-@kernel
+@kernel(forceinline=True)
 def _codes(codes, at, x, start, count, norm, levels, width, key):
     full_vectors()
     at, first, sign, top = np.uint64(at), np.uint64(start), np.int32(1 << (width - 1)), np.float64(levels)
@@ -89,7 +89,7 @@ def _codes(codes, at, x, start, count, norm, levels, width, key):
         codes[at + j] = np.uint16(code | (sign if number < 0.0 else np.int32(0)))
 
 
-@kernel
+@kernel(forceinline=True)
 def _add(out, start, count, codes, at, norm, levels, width, scale):
     full_vectors()
     at, first, half = np.uint64(at), np.uint64(start), np.int32(1 << (width - 1))
@@ -109,7 +109,7 @@ def reciprocal(levels):
     return high, (1.0 - high * levels) / levels
 
 
-@kernel
+@kernel(forceinline=True)
 def _norm_above(x, start, stop):
     """The 2-norm of x[start:stop], not below the true one."""
     # s is below the true sum by at most n + 2 units, relatively; the root halves that, and a few roundings follow.
