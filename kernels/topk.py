@@ -43,23 +43,24 @@ def topk(x, index, keys, sums, positions, warm, vector):
     vector : True or None
         `VECTOR`, or None for the portable form, which alone serves n >= 2^32.
     """
-    _topk(x, x.view(keys.dtype), index, keys, sums, positions, warm, *_forms(vector, positions), 0.0, None, 0.0, None)
+    _topk(x, x.view(keys.dtype), index, keys, sums, positions, warm, *_forms(vector, positions), 0.0, None, 0.0, None,
+          0.0, None)
 
 
-def topk_feedback(e, a, x, b, y, index, keys, sums, positions, warm, vector):
-    """e += a x + b y, evaluated and rounded as by `updates.update2`, and `topk` of the sum, in one pass.
+def topk_feedback(e, a, x, b, y, c, z, index, keys, sums, positions, warm, vector):
+    """e += a x + b y + c z, evaluated and rounded as by `updates.update3`, and `topk` of the sum, in one pass.
 
     Parameters
     ----------
     e : (n,) float32 or float64
         Written.
-    a, b : float
-    x, y : (n,) float32 or float64; y may be None
+    a, b, c : float
+    x, y, z : (n,) float32 or float64; z may be None, or y and z
     index, keys, sums, positions, warm, vector
         As of `topk`.
     """
     _topk(e, e.view(keys.dtype), index, keys, sums, positions, warm, *_forms(vector, positions),
-          np.float64(a), x, np.float64(b), y)
+          np.float64(a), x, np.float64(b), y, np.float64(c), z)
 
 
 def _forms(vector, positions):
@@ -67,7 +68,7 @@ def _forms(vector, positions):
 
 
 @kernel
-def _topk(e, bits, index, keys, sums, positions, warm, vector, portable, a, x, b, y):
+def _topk(e, bits, index, keys, sums, positions, warm, vector, portable, a, x, b, y, c, z):
     n, k, room = e.size, index.size, positions.size - PADDING
     if k == 0:
         return
@@ -80,7 +81,7 @@ def _topk(e, bits, index, keys, sums, positions, warm, vector, portable, a, x, b
             if attempt == 0:
                 least = _relaxed(warm[0], keys)
             else:
-                least = _sampled(e, k, keys, sums, attempt, added == 0, a, x, b, y)
+                least = _sampled(e, k, keys, sums, attempt, added == 0, a, x, b, y, c, z)
             low = least
             attempt += 1
         while reached < n:
@@ -89,7 +90,7 @@ def _topk(e, bits, index, keys, sums, positions, warm, vector, portable, a, x, b
                 break
             if added < stop:
                 if x is not None:
-                    _add_all(e, reached, stop, a, x, b, y)
+                    _add_all(e, reached, stop, a, x, b, y, c, z)
                 added = stop
             if vector is not None:
                 count = collect_vectors(bits, reached, stop, least, keys, positions, count, work, dense, x is None)
@@ -123,7 +124,7 @@ def _relaxed(key, keys):
 
 
 @kernel
-def _sampled(e, k, keys, sums, attempt, adding, a, x, b, y):
+def _sampled(e, k, keys, sums, attempt, adding, a, x, b, y, c, z):
     """A key that probably a little more than k magnitudes of the sum reach; 0 where all may be candidates."""
     n = e.size
     if n <= SHORT or 2 * k > n or attempt > 2:
@@ -140,15 +141,15 @@ def _sampled(e, k, keys, sums, attempt, adding, a, x, b, y):
         for i in range(np.uint64(PIECE)):
             sums[first + i] = e[place + i]
         if x is not None and adding:
-            _add(sums, first, PIECE, place, a, x, b, y)
+            _add(sums, first, PIECE, place, a, x, b, y, c, z)
     for i in range(sample.size):
         sums[i] = abs(sums[i])
     return halve(sample, sample.size, rank, np.uint64(0), largest(sample), np.int64(spread / 4))[0]
 
 
 @kernel(forceinline=True)
-def _add_all(e, start, stop, a, x, b, y):
-    """e[start:stop] += a x + b y; what comes later is fetched meanwhile."""
+def _add_all(e, start, stop, a, x, b, y, c, z):
+    """e[start:stop] += a x + b y + c z; what comes later is fetched meanwhile."""
     first, end = np.uint64(start), np.uint64(stop)
     while first < end:
         count = min(end - first, BLOCK)
@@ -156,20 +157,25 @@ def _add_all(e, start, stop, a, x, b, y):
         prefetch(x, first + AHEAD, count)
         if y is not None:
             prefetch(y, first + AHEAD, count)
-        _add(e, first, count, first, a, x, b, y)
+        if z is not None:
+            prefetch(z, first + AHEAD, count)
+        _add(e, first, count, first, a, x, b, y, c, z)
         first += count
 
 
 @kernel(forceinline=True)
-def _add(sums, first, count, start, a, x, b, y):
-    """sums[first:first + count] += a x + b y of the coordinates from `start` on."""
+def _add(sums, first, count, start, a, x, b, y, c, z):
+    """sums[first:first + count] += a x + b y + c z of the coordinates from `start` on."""
     full_vectors()
     if y is None:
         for i in range(np.uint64(count)):
             sums[first + i] = sums[first + i] + a * x[start + i]
-    else:
+    elif z is None:
         for i in range(np.uint64(count)):
             sums[first + i] = sums[first + i] + a * x[start + i] + b * y[start + i]
+    else:
+        for i in range(np.uint64(count)):
+            sums[first + i] = sums[first + i] + a * x[start + i] + b * y[start + i] + c * z[start + i]
 
 
 @kernel(inline=True)

@@ -97,7 +97,7 @@ def topk_feedback():
     signs, passes = itertools.cycle((1.0, -1.0)), itertools.cycle((np.add, np.subtract))
 
     def ours():
-        topk.topk_feedback(e, next(signs), delta, 0.0, None, index, *scratch, state, topk.VECTOR)
+        topk.topk_feedback(e, next(signs), delta, 0.0, None, 0.0, None, index, *scratch, state, topk.VECTOR)
 
     return [{"ours": ours, "floor": lambda: next(passes)(other, delta, out=other)}]
 

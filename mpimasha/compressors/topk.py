@@ -60,11 +60,11 @@ class TopK(Compressor):
         self._select(x, message, worker).gather(message.index, 1.0, message.values)
 
     def encode_sum(self, e, x, message, worker, k):
-        if len(x.terms) > 2:
+        if len(x.terms) > 3:
             super().encode_sum(e, x, message, worker, k)
             return
-        (a, first), (b, second) = (*x.terms, (0.0, None))[:2]
-        topk_feedback(e, a, first, b, second, message.index, *self._scratch(e.dtype, worker), VECTOR)
+        terms = (part for term in (*x.terms, (0.0, None), (0.0, None))[:3] for part in term)
+        topk_feedback(e, *terms, message.index, *self._scratch(e.dtype, worker), VECTOR)
         Linear.of(e).gather(message.index, 1.0, message.values)
 
     def decode(self, message, worker, k, scale, out):

@@ -188,17 +188,21 @@ def test_the_input_is_left_as_it_was():
     assert np.signbit(x[2])
 
 
+@pytest.mark.parametrize("number", (1, 2, 3))
 @pytest.mark.parametrize("dtype, other", ((np.float32, np.float64), (np.float64, np.float32)))
 @both_forms
-def test_feedback_is_the_sum_and_then_the_selection_bit_for_bit(dtype, other, form):
+def test_feedback_is_the_sum_and_then_the_selection_bit_for_bit(dtype, other, form, number):
+    update = (updates.update1, updates.update2, updates.update3)[number - 1]
     for n, k in ((37, 5), (5000, 50)) + (() if numba.config.DISABLE_JIT else ((LARGE + 3, 200), (50001, 100))):
         generator = np.random.default_rng(n)
-        e, x, y = (generator.standard_normal(n).astype(t) for t in (dtype, other, other))
+        e, *vectors = (generator.standard_normal(n).astype(t) for t in (dtype, other, other, dtype))
+        terms = [part for term in zip((0.7, -1.0, 0.3), vectors) for part in term][:2 * number]
+        rest = (0.0, None) * (3 - number)
         room, index = scratch(n, k, dtype), np.empty(k, WORDS[dtype])
         for _ in range(3):  # the first without a threshold from before
             expected = e.copy()
-            updates.update2(1.0, expected, 0.7, x, -1.0, y)
-            topk.topk_feedback(e, 0.7, x, -1.0, y, index, *room, form)
+            update(1.0, expected, *terms)
+            topk.topk_feedback(e, *terms, *rest, index, *room, form)
             np.testing.assert_array_equal(e.view(WORDS[dtype]), expected.view(WORDS[dtype]))
             np.testing.assert_array_equal(index, oracle(expected, k))
             e[index] = 0
@@ -208,7 +212,7 @@ def test_feedback_is_the_sum_and_then_the_selection_bit_for_bit(dtype, other, fo
 def test_feedback_of_one_vector_is_added_once_though_the_sample_misleads(form):
     x = misleading(LARGE, 500, np.float64)
     e, index = np.zeros_like(x), np.empty(500, np.uint32)
-    topk.topk_feedback(e, 2.0, x, 0.0, None, index, *scratch(x.size, 500, x.dtype), form)
+    topk.topk_feedback(e, 2.0, x, 0.0, None, 0.0, None, index, *scratch(x.size, 500, x.dtype), form)
     np.testing.assert_array_equal(e, 2 * x)
     np.testing.assert_array_equal(index, oracle(e, 500))
 
