@@ -1,23 +1,23 @@
 """Candidates in the order of their index: those of a chunk of x, of a band of keys, and those kept at last.
 
 Each step has a portable form, without intrinsics, and one with `lanes`; both give the same. Numba drops what an
-argument of None rules out before it compiles. Arrays are sliced so that no index can be negative.
+argument of None rules out before it compiles. Arrays are sliced, or indices unsigned, so that none can be negative.
 """
 
 import numpy as np
 
 from . import lanes
 from ._jit import kernel
-from .hints import fetch
+from .hints import fetch, full_vectors, prefetch
 
-BLOCK = 32    # entries that the portable form tests together
+BLOCK = np.uint64(8)  # entries that the portable form tests together
 CHUNK = 4096  # entries between two looks at the room left: they stay in the first cache
 AHEAD = 64    # vectors between what is compared and what is fetched
 PADDING = 64  # entries that a whole vector may write beyond the last one
 
 
 @kernel
-def collect_blocks(x, start, stop, least, keys, positions, count, work):
+def collect_blocks(x, start, stop, least, keys, positions, count, work, fetching):
     """Append the keys of x[start:stop] that are at least `least`, and their positions; gives the new count.
 
     Parameters
@@ -30,34 +30,40 @@ def collect_blocks(x, start, stop, least, keys, positions, count, work):
         Both written from `count` on.
     work : (at least CHUNK,) of the dtype of keys
         Scratch.
+    fetching : bool
+        Whether to ask for what comes later meanwhile.
     """
-    bits = x[start:stop]
-    low, magnitude = keys.dtype.type(least), magnitude_mask(keys)
-    listed = np.uint64(0)
-    for first in range(0, bits.size, BLOCK):
-        block = bits[first:first + BLOCK]
-        hit = False
-        for i in range(block.size):
-            hit |= (block[i] & magnitude) >= low
-        work[listed] = first
-        listed += np.uint64(hit)
-    end = np.uint64(count)
-    for place in work[:listed]:
-        first = np.int64(place)
-        end = _append(bits[first:first + BLOCK], start + first, least, positions, end)
-    return _copy(bits, start, keys, positions, np.uint64(count), end)
+    if fetching:
+        prefetch(x, np.uint64(stop), stop - start)
+    begin, end = np.uint64(start), np.uint64(count)
+    whole = begin + np.uint64(stop - start) // BLOCK * BLOCK
+    for j in range(_list_blocks(x, begin, whole, BLOCK, least, work)):
+        end = _append(x, begin + np.uint64(work[j]), BLOCK, least, keys, positions, end)
+    return np.int64(_append(x, whole, stop - np.int64(whole), least, keys, positions, end))
+
+
+@kernel(forceinline=True)
+def _list_blocks(x, start, stop, size, least, work):
+    """Write the distances from `start` of the blocks with a candidate to `work`; gives their number."""
+    full_vectors()
+    low, magnitude, listed = work.dtype.type(least), magnitude_mask(work), np.uint64(0)
+    for first in range(start, stop, size):
+        top = work.dtype.type(0)
+        for i in range(size):
+            top = max(top, work.dtype.type(x[first + i] & magnitude))
+        work[listed] = first - start
+        listed += np.uint64(top >= low)
+    return listed
 
 
 @kernel
-def collect_vectors(x, start, stop, least, keys, positions, count, work, dense, fetching):
+def collect_vectors(x, start, stop, least, keys, positions, count, work, fetching, dense):
     """`collect_blocks` with vectors.
 
     Parameters
     ----------
     dense : bool
         Whether so many are expected that it does not pay to look for them first.
-    fetching : bool
-        Whether to ask for what comes later meanwhile.
     """
     step = lanes.width(x)
     whole = start + (stop - start) // step * step
@@ -80,26 +86,18 @@ def collect_vectors(x, start, stop, least, keys, positions, count, work, dense, 
             mask = lanes.between(x, i, least, lanes.ALL)
             lanes.pack_magnitudes(x, i, mask, keys, count)
             count = lanes.pack_range(i, mask, positions, count)
-    tail = x[whole:stop]
-    end = _append(tail, whole, least, positions, np.uint64(count))
-    return _copy(tail, whole, keys, positions, np.uint64(count), end)
+    return np.int64(_append(x, np.uint64(whole), stop - whole, least, keys, positions, np.uint64(count)))
 
 
-@kernel(inline=True)
-def _append(bits, start, least, positions, end):
-    low, magnitude = bits.dtype.type(least), magnitude_mask(bits)
-    for i in range(bits.size):  # without a branch
-        positions[end] = start + i
-        end += np.uint64((bits[i] & magnitude) >= low)
+@kernel(forceinline=True)
+def _append(x, first, count, least, keys, positions, end):
+    low, magnitude = keys.dtype.type(least), magnitude_mask(keys)
+    for i in range(np.uint64(count)):  # without a branch
+        key = keys.dtype.type(x[first + i] & magnitude)
+        positions[end] = first + i
+        keys[end] = key
+        end += np.uint64(key >= low)
     return end
-
-
-@kernel(inline=True)
-def _copy(bits, start, keys, positions, count, end):
-    magnitude = magnitude_mask(keys)
-    for j in range(count, end):
-        keys[j] = bits[np.uint64(positions[j]) - np.uint64(start)] & magnitude
-    return np.int64(end)
 
 
 @kernel(inline=True)

@@ -93,9 +93,9 @@ def _topk(e, bits, index, keys, sums, positions, warm, vector, portable, a, x, b
                     _add_all(e, reached, stop, a, x, b, y, c, z)
                 added = stop
             if vector is not None:
-                count = collect_vectors(bits, reached, stop, least, keys, positions, count, work, dense, x is None)
+                count = collect_vectors(bits, reached, stop, least, keys, positions, count, work, x is None, dense)
             if portable is not None:
-                count = collect_blocks(bits, reached, stop, least, keys, positions, count, work)
+                count = collect_blocks(bits, reached, stop, least, keys, positions, count, work, x is None)
             reached = stop
         if count < k:  # the threshold was too high
             reached = count = np.int64(0)
