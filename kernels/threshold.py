@@ -27,6 +27,8 @@ def select(keys, rank, low, high, work, vector):
         Scratch; the longer the faster, up to m.
     """
     held = keys.size
+    if count_from(keys, low + np.uint64(1)) < rank:  # as where most numbers are zero
+        return low, held - rank
     if keys.size > SHORT:
         sample = work[:min(sample_size(rank, keys.size), work.size)]
         for j in range(sample.size):

@@ -14,9 +14,9 @@ from mpimasha.tables import text
 FAMILIES = {
     "topk32": (candidates.topk32, {"torch": 30, "argpartition": 25, "floor": 2.2}),
     "topk32_k01": (lambda: candidates.topk32(0.001), {"torch": 30, "argpartition": 25, "floor": 2.2}),
-    "topk32_k10": (lambda: candidates.topk32(0.1), {"torch": 30, "argpartition": 25}),
-    "topk64": (candidates.topk64, {"torch": 20, "argpartition": 25}),
-    "topk32_hard": (candidates.topk32_hard, {"torch": 12, "argpartition": 20}),
+    "topk32_k10": (lambda: candidates.topk32(0.1), {"torch": 30, "argpartition": 25, "floor": 2.5}),
+    "topk64": (candidates.topk64, {"torch": 20, "argpartition": 25, "floor": 2.2}),
+    "topk32_hard": (candidates.topk32_hard, {"torch": 12, "argpartition": 20, "floor": 2.2}),
     "topk32_cache": (candidates.topk32_cache, {"floor": 4}),
     "topk_portable": (candidates.topk_portable, {"torch": 6, "argpartition": 6}),
     "topk_feedback": (candidates.topk_feedback, {"floor": 2}),
@@ -61,6 +61,20 @@ def rows(only=None):
     return found
 
 
+def measured(case, rivals):
+    """{side: ns a coordinate} of one case of `candidates`, ours and the rivals named: medians of the passes' medians."""
+    units = case.get("units", candidates.D)
+    sides = {side: function for side, function in case.items() if side in ("ours", *rivals)}
+    with one_thread():
+        calls = {side: _calls(function) for side, function in sides.items()}
+        times = {side: [] for side in sides}
+        for _ in range(PASSES):
+            turns = [{side: _seconds(function, calls[side]) for side, function in sides.items()} for _ in range(TURNS)]
+            for side in sides:
+                times[side].append(statistics.median(turn[side] for turn in turns))
+    return {side: 1e9 / units * statistics.median(seconds) for side, seconds in times.items()}
+
+
 def table(rows):
     """`rows` for the terminal."""
     header = ["row", "ours, ns", "rival, ns", "value", "target", ""]
@@ -82,7 +96,7 @@ def _is_floor(name):
 
 
 def _family(family, rivals):
-    cases = [_measured(case, rivals) for case in FAMILIES[family][0]()]
+    cases = [measured(case, rivals) for case in FAMILIES[family][0]()]
     rows = []
     for rival in rivals:
         name = f"{family}.{rival}"
@@ -98,20 +112,6 @@ def _row(name, rival, times):
     target = TARGETS[name]
     ok = value <= target if _is_floor(name) else value >= target
     return {"name": name, "value": value, "target": target, "ok": ok, "ours_ns": ours, "rival_ns": other}
-
-
-def _measured(case, rivals):
-    """{side: ns a coordinate}, the median of the passes' medians."""
-    units = case.pop("units", candidates.D)
-    sides = {side: function for side, function in case.items() if side in ("ours", *rivals)}
-    with one_thread():
-        calls = {side: _calls(function) for side, function in sides.items()}
-        times = {side: [] for side in sides}
-        for _ in range(PASSES):
-            turns = [{side: _seconds(function, calls[side]) for side, function in sides.items()} for _ in range(TURNS)]
-            for side in sides:
-                times[side].append(statistics.median(turn[side] for turn in turns))
-    return {side: 1e9 / units * statistics.median(seconds) for side, seconds in times.items()}
 
 
 def _calls(function):
