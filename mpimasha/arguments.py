@@ -49,8 +49,8 @@ def parser():
     resume.add_argument("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE",
                         help="another limit, as in stop.rounds=20000: keys of stop, observe, checkpoint, transport")
     for command in (compare, resume):
-        command.add_argument("--farm", action="store_true", help="whole runs to each rank, one after the other, in place "
-                             "of all ranks to each run: for many seeds")
+        command.add_argument("--farm", action="store_true", help="whole runs to each rank, one after the other, in "
+                             "place of all ranks to each run: for many seeds")
     submit = commands.add_parser("submit", help="send a run to SLURM, as a job that comes back until the run is done")
     submit.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", help="a comparison if it has [[compare]]")
     _add_job_options(submit)

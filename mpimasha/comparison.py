@@ -44,7 +44,8 @@ def execute(options, prepared, comm, notice, document):
     if not _run_all(options, todo, runs, comm, notice):
         if comm.rank == 0:
             ended = sum(_state(own, experiment) == _ENDED for (experiment, _), own in runs)
-            say(options, f"stopped early, when {ended} of {len(runs)} runs had ended; go on with: mpimasha resume {where}")
+            say(options, f"stopped early, when {ended} of {len(runs)} runs had ended; go on with: mpimasha resume "
+                         f"{where}")
         return EXIT_STOPPED
     ended = comm.together(lambda: [results.read(own) for _, own in runs] if comm.rank == 0 else None)
     words = comm.gather_objects(ended and [result and result.status for result in ended])[0]
@@ -109,11 +110,11 @@ def _conclude(options, runs, ended, where, comm):
     texts, sheets, figures, folders = [], [], [], _names(groups)
     for on, (prepared, found) in groups.items():
         title = ": ".join(filter(None, (on, caption(prepared, comm))))
-        header, rows, footnote, draw = _judged(prepared, found, title)
+        header, rows, note, draw = _judged(prepared, found, title)
         texts.append("\n".join([*([title, ""] if on else []), tables.text(header, rows)]))
         sheets.append("\n".join([*([f"**{title}**", ""] if on else []), tables.markdown(header, rows)]))
         figures.append((draw, where / folders[on]))
-    say(options, "\n" + "\n\n".join(texts) + "\n\n" + footnote)
+    say(options, "\n" + "\n\n".join(texts) + "\n\n" + note)
     records = tables.csv({on: found for on, (_, found) in groups.items()})
     with writing(where):
         for name, text in (("table.txt", "\n\n".join(texts) + "\n"), ("table.md", "\n\n".join(sheets) + "\n"),
@@ -126,14 +127,12 @@ def _conclude(options, runs, ended, where, comm):
 
 
 def _judged(prepared, found, title):
-    """(header, rows, footnote, function that draws) of the runs on one problem."""
+    """(header, rows, note, function that draws) of the runs on one problem."""
     experiment, problem = prepared[0]
     if problem.scored:
-        return (*tables.training(found, experiment.milestone), _TRAINING,
+        return (*tables.training(found, experiment.milestone),
                 partial(plotting.training, found, title=title, level=experiment.milestone))
-    several = max(map(len, found.values())) > 1
-    return (*tables.comparison(found, _target(prepared)), _FOOTNOTE + _SEEDS * several,
-            partial(plotting.comparison, found, title=title))
+    return *tables.comparison(found, _target(prepared)), partial(plotting.comparison, found, title=title)
 
 
 def _target(prepared):
@@ -141,17 +140,6 @@ def _target(prepared):
     stops = [e.stop.resolved(problem, problem.solvable) for e, problem in prepared]
     targets = [getattr(stop, name) for name in ERRORS for stop in stops]
     return min(filter(None, targets), default=tables.MILESTONE)
-
-
-_FOOTNOTE = ("up, down: Mbit per worker until the error first fell that low, first exchange and refreshes "
-             "included.\nvs og: the bits of og over this method's, at the last level: uplink, and both directions; "
-             "above 1x is fewer bits.")
-_SEEDS = "\nMeans over the seeds ± half the 95 % interval; a dash where a seed did not get there."
-
-_TRAINING = ("accuracy, robust: on the validation part after the last round, mean over seeds ± half the 95 % interval; "
-             "robust\nis under PGD with 20 steps.  MB: up and down per worker, first exchange and refreshes included, "
-             "to that robust accuracy\nas the rows saw it.  vs sgda: the MB of sgda over this method's; above 1x is "
-             "fewer.")
 
 
 def _plot(options, figures):

@@ -33,8 +33,8 @@ def value(row, name):
 def curve(several, x, y):
     """(costs, median, least, most) over the seeds, up to where the first of them ended.
 
-    Between two rows of a seed an error is interpolated on a logarithmic scale.  Seeds are compared at the same cost, not
-    at the same error, so that a method which stalls is seen to.
+    Between two rows of a seed an error is interpolated on a logarithmic scale.  Seeds are compared at the same cost,
+    not at the same error, so that a method which stalls is seen to.
 
     Parameters
     ----------

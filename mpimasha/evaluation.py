@@ -49,12 +49,13 @@ def _runs(folder):
 
 
 def _rebuilt(run, problems, text):
-    """(label, problem, attack, z) of a run directory."""
+    """(label, problem, attack, z) of a run directory; the label begins with that of the problem, if it has one."""
     try:
         manifest = json.loads((run / "manifest.json").read_text())
         with np.load(run / "final.npz") as arrays:
             z = arrays["z"]
         experiment = config.experiment(manifest["experiment"], manifest["label"])
+        label = ": ".join(filter(None, (manifest.get("on"), experiment.label)))
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
         raise UserError(f"run directory {str(run)!r} cannot be read ({error}): has the run ended?") from None
     key = experiment.problem_class, repr(sorted(experiment.problem_options.items()))
@@ -67,7 +68,7 @@ def _rebuilt(run, problems, text):
     if z.shape != (problem.n,):
         raise UserError(f"run directory {str(run)!r} holds z of shape {shown(z.shape)}, and {problem.name} needs "
                         f"({problem.n},): it belongs to another experiment")
-    return experiment.label, problem, attacks.parse(text, problem.ball), z.astype(problem.dtype)
+    return label, problem, attacks.parse(text, problem.ball), z.astype(problem.dtype)
 
 
 def _write(run, verdict):

@@ -11,8 +11,8 @@ _CLOSE = 6.0  # pixels within which another line makes it doubtful whose name it
 def place(axis, lines, renderer):
     """Write each line's label beside it, in its colour; False, and nothing written, if one finds no place.
 
-    Every position along the line, on either side, is tried: a name must stay inside the axes and off the other names, and
-    of the places left takes the one that the fewest lines run through.
+    Every position along the line, on either side, is tried: a name must stay inside the axes and off the other names,
+    and of the places left takes the one that the fewest lines run through.
 
     Parameters
     ----------

@@ -33,8 +33,9 @@ def _sentence(cls):
 def _methods():
     """The table of methods, and below it the step size of each."""
     header = ["method", "memory", "compressors", *_OPTIONS, "prox", "trains", "standing"]
-    rows = [[name, (cls.memory.name or cls.memory.__name__).replace("_", " "), cls.accepts, *(_yes(_takes(cls, key)) for key in _OPTIONS),
-             _yes(cls.takes_prox), _yes(cls.trains), cls.standing] for name, cls in METHODS.items()]
+    rows = [[name, (cls.memory.name or cls.memory.__name__).replace("_", " "), cls.accepts,
+             *(_yes(_takes(cls, key)) for key in _OPTIONS), _yes(cls.takes_prox), _yes(cls.trains), cls.standing]
+            for name, cls in METHODS.items()]
     steps = [f"  {name:<18} {cls.theorem or 'no theorem: give method.gamma'}" for name, cls in METHODS.items()]
     return "\n".join(["methods", *(f"  {line}" for line in tables.text(header, rows).splitlines()), "", _STANDING, "",
                       "what the methods are", *_names("methods").splitlines()[1:], "", "gamma = \"theory\"", *steps])

@@ -7,8 +7,8 @@ from mpimasha.errors import UserError
 from mpimasha.files import replace_atomically
 from mpimasha.measure import ERRORS
 
-# Okabe and Ito's palette: distinguishable with every common form of colour blindness.  Styles tell lines apart in grey, and
-# let a line be seen below another.
+# Okabe and Ito's palette: distinguishable with every common form of colour blindness.  Styles tell lines apart in grey,
+# and let a line be seen below another.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", (0, (5, 1.5)), (0, (7, 1.5, 1.2, 1.5)), (0, (1.2, 1.2)))
 _WIDTHS, _HEIGHT = {1: 3.4, 2: 7.0}, 2.5  # inches: of a page's columns, and of a panel
@@ -60,9 +60,9 @@ def training(results, path, title, level):
 def draw(results, paths, *, y="error", x=("up", "both"), columns=2, title=None, level=None, scale="auto"):
     """Draw one panel for each cost, and write the figure to every path, in the format of its name.
 
-    A line is the median over the seeds, the band reaches from the least to the most (`curves.curve`); a cross ends the line
-    of a label one of whose runs diverged.  Lines have their names beside them where they are few and there is room, else
-    in a legend.  The same results give the same bytes.
+    A line is the median over the seeds, the band reaches from the least to the most (`curves.curve`); a cross ends the
+    line of a label one of whose runs diverged.  Lines have their names beside them where they are few and there is
+    room, else in a legend.  The same results give the same bytes.
 
     Parameters
     ----------
@@ -126,7 +126,8 @@ def _figure(results, y, x, columns, title, level, scale):
 
 def _panel(axis, results, cost, name, level, scale):
     """Draw one panel; its lines."""
-    drawn = [(i, label, several, curves.curve(several, cost, name)) for i, (label, several) in enumerate(results.items())]
+    drawn = [(i, label, several, curves.curve(several, cost, name))
+             for i, (label, several) in enumerate(results.items())]
     drawn = [entry for entry in drawn if entry[3] is not None]
     unit, prefix = _unit(cost, name, [found[0][-1] for *_, found in drawn])
     lines = []

@@ -59,7 +59,8 @@ def _section(on, results, manifest):
     s = first.summary
     n = "" if first.z is None else f"n = {first.z.size}, "
     seeds = max(map(len, results.values()))
-    words = f"{s['problem']}, {n}{s['workers']} workers, {manifest['wire']} on the wire, {seeds} seed{'s' * (seeds > 1)}"
+    words = (f"{s['problem']}, {n}{s['workers']} workers, {manifest['wire']} on the wire, "
+             f"{seeds} seed{'s' * (seeds > 1)}")
     options = ", ".join(f"{key} = {value}" for key, value in manifest["experiment"].get("problem", {}).items()
                         if key != "name")
     header, rows, note = judged(results, manifest)
@@ -71,15 +72,10 @@ def _section(on, results, manifest):
 def judged(results, manifest):
     """(header, rows, a note on what the columns are) of the runs on one problem."""
     first = next(iter(results.values()))[0]
-    several = " Means over the seeds ± half the 95 % interval." * (max(map(len, results.values())) > 1)
     if "robust_accuracy" in first.rows[-1]:
-        level = manifest["experiment"].get("observe", {}).get("milestone", 0.5)
-        return *tables.training(results, level), ("MB: up and down per worker, first exchange and refreshes included."
-                                                  + several)
+        return tables.training(results, manifest["experiment"].get("observe", {}).get("milestone", 0.5))
     target = min(manifest.get("targets", {}).values(), default=tables.MILESTONE)  # the default one included
-    return *tables.comparison(results, target), (
-        "up, down: Mbit per worker until the error first fell that low, first exchange and refreshes included.  vs og: the "
-        "bits of og over this method's, at the last level; above 1x is fewer bits." + several)
+    return tables.comparison(results, target)
 
 
 def _panels(first):
@@ -149,17 +145,21 @@ _PAGE = Template("""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>$title</title>
 <style>
-body { font: 16px/1.5 Georgia, "Times New Roman", serif; color: #111; max-width: 74rem; margin: 2rem auto; padding: 0 1rem }
-h1, h2, th { font-family: Helvetica, Arial, sans-serif } h1 { font-size: 1.7rem } h2 { font-size: 1.25rem; margin-top: 2.2rem }
+body { font: 16px/1.5 Georgia, "Times New Roman", serif; color: #111 }
+body { max-width: 74rem; margin: 2rem auto; padding: 0 1rem }
+h1, h2, th { font-family: Helvetica, Arial, sans-serif } h1 { font-size: 1.7rem }
+h2 { font-size: 1.25rem; margin-top: 2.2rem }
 table { border-collapse: collapse; font: 12.5px/1.35 Helvetica, Arial, sans-serif; font-variant-numeric: tabular-nums }
 th, td { padding: .25rem .5rem; text-align: left; white-space: nowrap } thead th { border-bottom: 1.5px solid #111 }
 tbody tr + tr td { border-top: 1px solid #ddd } .n { text-align: right } .wide { overflow-x: auto }
-.note { font-size: .85rem; color: #444 } figure { margin: 1.2rem 0 } figure svg { width: 100%; max-width: 48rem; height: auto }
+.note { font-size: .85rem; color: #444 } figure { margin: 1.2rem 0 }
+figure svg { width: 100%; max-width: 48rem; height: auto }
 pre { background: #f6f6f6; padding: .8rem; overflow-x: auto; font-size: 12.5px; line-height: 1.4 }
 .facts th { text-align: left; font-weight: 600; vertical-align: top }  .facts td { white-space: normal }
 @page { size: A4; margin: 16mm }
 @media print {
-  body { font-size: 10pt; margin: 0; max-width: none; padding: 0 } table { font-size: 7pt } th, td { padding: .1rem .3rem }
+  body { font-size: 10pt; margin: 0; max-width: none; padding: 0 } table { font-size: 7pt }
+  th, td { padding: .1rem .3rem }
   .wide { overflow: visible } figure, table { break-inside: avoid } h2 { break-after: avoid }
   section + section, .experiment { break-before: page }
   pre { white-space: pre-wrap; background: none; padding: 0; font-size: 7.5pt } .experiment + pre { column-count: 2 }

@@ -165,7 +165,8 @@ def check_folder(path, shared=False):
     """
     path = Path(path)
     try:
-        held = [entry for entry in path.iterdir() if not (shared and entry.name.startswith("."))] if path.is_dir() else []
+        entries = path.iterdir() if path.is_dir() else ()
+        held = [entry for entry in entries if not (shared and entry.name.startswith("."))]
         if path.exists() and (not path.is_dir() or held):
             raise UserError(f"--out {str(path)!r} exists and is not an empty folder: give a new one, nothing is "
                             f"overwritten")

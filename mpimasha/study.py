@@ -56,8 +56,8 @@ def read(folders):
             study.groups.setdefault(on, {}).setdefault(label, []).append(result)
             study.manifests.setdefault(on, told)
     if not study.groups:
-        raise UserError(f"no run in {', '.join(shown(str(folder)) for folder in folders)} has ended: wait, or go on with "
-                        f"mpimasha resume")
+        raise UserError(f"no run in {', '.join(shown(str(folder)) for folder in folders)} has ended: wait, or go on "
+                        f"with mpimasha resume")
     if study.missing:
         _log.warning("%d runs have not ended and are left out", study.missing)
     return study

@@ -8,6 +8,14 @@ from mpimasha import intervals
 from mpimasha.measure import error, kind
 
 MILESTONE = 1e-4  # relative error at which every comparison is read off, besides its target
+_COMPARISON = ("up, down: Mbit per worker until the error first fell that low, first exchange and refreshes included.\n"
+               "vs og: the bits of og over this method's, at the last level: uplink, and both directions; above 1x is "
+               "fewer bits.")
+_SEEDS = "\nMeans over the seeds ± half the 95 % interval; a dash where a seed did not get there."
+_TRAINING = ("accuracy, robust: on the validation part after the last round, mean over seeds ± half the 95 % interval; "
+             "robust\nis under PGD with 20 steps.  MB: up and down per worker, first exchange and refreshes included, "
+             "to that robust accuracy\nas the rows saw it.  vs sgda: the MB of sgda over this method's; above 1x is "
+             "fewer.")
 
 
 def text(header, rows):
@@ -29,7 +37,8 @@ def numeric_columns(header, rows):
 def markdown(header, rows):
     """The same as a table of Markdown."""
     rule = ["--:" if number else ":--" for number in numeric_columns(header, rows)]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in [header, rule, *rows])
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |"
+                     for row in [header, rule, *rows])
 
 
 def csv(groups):
@@ -61,8 +70,9 @@ def comparison(results, target):
 
     Returns
     -------
-    (header, rows)
-        Mbit are per worker, means over the seeds with 95 % intervals; a dash where a seed did not get there.
+    (header, rows, note)
+        Mbit are per worker, means over the seeds with 95 % intervals; a dash where a seed did not get there.  The note
+        says what the columns are, in lines.
     """
     levels = [MILESTONE, target] if target < MILESTONE else [target]
     header = ["method", "compressor", "rounds", *(f"{way} {level:.0e}" for level in levels for way in ("up", "down")),
@@ -75,7 +85,7 @@ def comparison(results, target):
         rounds, seconds = ([result.summary[key] for result in several] for key in ("rounds", "seconds"))
         rows.append([label + _unfinished(several), several[0].summary["compressor"], f"{mean(rounds):.0f}",
                      *map(_spread, spent), f"{mean(seconds):.1f}", *_ratios(og, spent[-2:], target)])
-    return header, rows
+    return header, rows, _COMPARISON + _SEEDS * (max(map(len, results.values())) > 1)
 
 
 def training(results, level):
@@ -90,9 +100,9 @@ def training(results, level):
 
     Returns
     -------
-    (header, rows)
+    (header, rows, note)
         Accuracies after the last round, means with 95 % intervals; MB up and down per worker, the mean over seeds and
-        its range, a dash if a seed never got there.
+        its range, a dash if a seed never got there.  The note says what the columns are, in lines.
     """
     header = ["method", "seeds", "accuracy", "robust", "rounds", "MB", f"MB to {level:g}", "range",
               "vs sgda", "seconds"]
@@ -110,7 +120,7 @@ def training(results, level):
                      number(mean(spent)) if len(reached) == len(spent) else f"- ({len(reached)} of {len(spent)})",
                      f"{number(min(reached))}-{number(max(reached))}" if reached else "-", ratio,
                      number(mean([result.summary["seconds"] for result in several]))])
-    return header, rows
+    return header, rows, _TRAINING
 
 
 def megabytes(row):

@@ -221,7 +221,8 @@ def _write(options, document, cells, found):
     notes = [f"{found[i].spent}" if i in found else None for i in range(len(cells))]
     target = f"to {options.to:g}" if options.to else "to the target"
     head = (f"# mpimasha tune {options.experiment}: the fewest {_WORDS.get(options.by, options.by)} {target}, mean of "
-            f"{options.seeds} pilot runs (seeds from {_FIRST_SEED} on),\n# steps on a grid with ratio {options.ratio:g} from {_LONGEST:g}/L down.  "
+            f"{options.seeds} pilot runs (seeds from {_FIRST_SEED} on),\n"
+            f"# steps on a grid with ratio {options.ratio:g} from {_LONGEST:g}/L down.  "
             f"A choice with which one of them diverged was refused.\n\n")
     out = _out(options)
     with writing(out):

@@ -62,7 +62,7 @@ def rows(only=None):
 
 
 def measured(case, rivals):
-    """{side: ns a coordinate} of one case of `candidates`, ours and the rivals named: medians of the passes' medians."""
+    """{side: ns a coordinate} of one case of `candidates`, ours and the rivals: the median of the passes' medians."""
     units = case.get("units", candidates.D)
     sides = {side: function for side, function in case.items() if side in ("ours", *rivals)}
     with one_thread():

@@ -20,8 +20,8 @@ class ThreePillars(Method):
     """Three Pillars (Beznosikov, Takáč and Gasnikov 2023, arXiv 2302.07615), h = 0; reconstructed.
 
     No theorem of ours.  Worker 0 solves gamma F_0(u) + u = v, v = zbar - gamma (F - F_0)(m) with
-    zbar = tau z + (1 - tau) m, by extragradient steps of its own, and sends u and F_0(u) to all (billed); the others send
-    Q_i[(F_i - F_0)(m) - (F_i - F_0)(u)].  Then z+ = v - gamma F_0(u) + gamma mean Q_i[...], which is
+    zbar = tau z + (1 - tau) m, by extragradient steps of its own, and sends u and F_0(u) to all (billed); the others
+    send Q_i[(F_i - F_0)(m) - (F_i - F_0)(u)].  Then z+ = v - gamma F_0(u) + gamma mean Q_i[...], which is
     u + gamma mean Q_i[...] where u is exact, and with any u still in the mean zbar - gamma F(u) (ours).  m+ = u by the
     coin.  Made for workers that are alike.
 

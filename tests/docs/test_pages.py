@@ -58,7 +58,8 @@ FILES = {  # what pages have the reader bring
 BLOCKS = {  # page -> python, session, toml, commands: how many there are at least, so that none is overlooked
     "README.rst": (1, 0, 0, 4), "design.rst": (1, 0, 0, 0), "testing.rst": (2, 0, 0, 0), "tutorial.rst": (0, 5, 1, 7),
     "experiment.rst": (0, 0, 1, 0), "restart.rst": (0, 0, 0, 1), "slurm.rst": (0, 0, 0, 2),
-    "networks.rst": (0, 0, 0, 1), "kernels.rst": (0, 0, 0, 1), "studies.rst": (0, 0, 1, 3), "figures.rst": (1, 0, 0, 1), "family.rst": (0, 0, 0, 1),
+    "networks.rst": (0, 0, 0, 1), "kernels.rst": (0, 0, 0, 1), "studies.rst": (0, 0, 1, 3),
+    "figures.rst": (1, 0, 0, 1), "family.rst": (0, 0, 0, 1),
 }
 
 

@@ -83,7 +83,7 @@ def test_a_stopped_rank_of_a_run_is_named_and_ended_but_a_suspended_job_goes_on(
         _, said = job.communicate(timeout=30)
     assert job.returncode == 1 if start == "spawn" else job.returncode != 0
     assert re.search(r"mpimasha: rank 1 of 3 is missing: the others have waited up to 1.5 s for it.* in \w+, "
-                     r".* collective \d+; rank 1 on \S+ does not answer; ", said)  # a Bcast lets its root go on to the next
+                     r".* collective \d+; rank 1 on \S+ does not answer; ", said)  # a Bcast lets its root go on
     assert "communicator.py" in stack_under(r"ranks? 0 .*of 3 on \S+ waits? in \w+, \w+ collective \d+", said)
     wait_until_gone(pids)
 

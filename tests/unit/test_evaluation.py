@@ -102,6 +102,22 @@ method = {name = "sgda", gamma = 0.5}
     assert len(list(tmp_path.glob("runs/*/seed-*/evaluation.json"))) == 4
 
 
+def test_runs_of_several_problems_are_told_apart(tmp_path, capsys):
+    (tmp_path / "study.toml").write_text("""workers = 3
+[problem]\nname = "adversarial_mlp"\nhidden = [8]\ndata = "images.npz"
+[method]\nname = "sgda"\ngamma = 0.3
+[stop]\nrounds = 3
+[[compare]]\nlabel = "SGDA"
+[[problems]]\nlabel = "near"\nproblem = {radius = 0.05}
+[[problems]]\nlabel = "far"\nproblem = {radius = 0.2}
+""")
+    assert run("compare", "study.toml", "-q", "--out", "study") == 0
+    capsys.readouterr()
+    assert run("evaluate", "study", "--json") == 0
+    rows = json.loads(capsys.readouterr().out.splitlines()[-1])["rows"]
+    assert {row["label"]: row["radius"] for row in rows} == {"near: SGDA": 0.05, "far: SGDA": 0.2}
+
+
 def test_judging_again_replaces_the_verdict_and_nothing_else(tmp_path):
     trained("adversarial_mlp", "here")
     before = {path.name: path.read_bytes() for path in (tmp_path / "here").iterdir()}

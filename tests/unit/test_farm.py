@@ -48,7 +48,8 @@ def test_each_task_is_done_once_and_told_to_rank_0(comm, monkeypatch, threads):
     assert sorted(task for share in shares for task in share) == sorted(TASKS)
     assert all(shares[not threads:])  # without threads rank 0 hands out and does nothing else
     if comm.Get_rank() == 0:
-        assert {(task, word) for task, word, _ in told} == {(task, r) for r, share in enumerate(shares) for task in share}
+        assert {(task, word) for task, word, _ in told} == {
+        (task, r) for r, share in enumerate(shares) for task in share}
         assert all(word == rank for _, word, rank in told) and len(told) == len(TASKS)
     else:
         assert not told

@@ -162,7 +162,7 @@ def test_megabytes_to_a_level_are_those_of_the_first_row_that_has_it():
              "sparse": [Trained("masha2", (0, 1, 2), (0.1, 0.6, 0.7)), Trained("masha2", (0, 1, 2), (0.1, 0.2, 0.5))],
              "never": [Trained("qsgda", (0, 1, 2), (0.1, 0.6, 0.7)),
                        Trained("qsgda", (0, 1, 2), (0.1, 0.2, 0.3), "diverged")]}
-    header, rows = tables.training(found, 0.5)
+    header, rows, _ = tables.training(found, 0.5)
     cells = [dict(zip(header, row)) for row in rows]
     assert [cell["method"] for cell in cells] == ["dense", "sparse", "never (1 diverged)"]
     assert [cell["MB to 0.5"] for cell in cells] == ["15.0", "1.50", "- (1 of 2)"]
@@ -174,6 +174,6 @@ def test_megabytes_to_a_level_are_those_of_the_first_row_that_has_it():
 
 def test_a_level_that_was_there_from_the_start_cost_nothing():
     found = {"dense": [Trained("sgda", (0, 10), (0.6, 0.7))], "sparse": [Trained("masha2", (0, 1), (0.6, 0.7))]}
-    header, rows = tables.training(found, 0.5)
+    header, rows, _ = tables.training(found, 0.5)
     assert [row[header.index("MB to 0.5")] for row in rows] == ["0", "0"]
     assert [row[header.index("vs sgda")] for row in rows] == ["-", "-"]

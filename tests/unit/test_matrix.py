@@ -42,11 +42,13 @@ def test_a_block_may_be_for_some_problems_only_and_its_label_return_on_others():
     document = {"problems": TWO, "compare": [{"label": "a", "on": "small", "method": {"gamma": 0.1}},
                                              {"label": "a", "on": ["large"], "method": {"gamma": 0.2}}, {"label": "b"}]}
     assert pairs(document) == [("small", "a", 0), ("small", "b", 0), ("large", "a", 0), ("large", "b", 0)]
-    assert [e.document.get("method") for e in matrix.experiments(document)] == [{"gamma": 0.1}, None, {"gamma": 0.2}, None]
+    assert [e.document.get("method") for e in matrix.experiments(document)] == [
+        {"gamma": 0.1}, None, {"gamma": 0.2}, None]
 
 
 def test_a_document_is_left_as_it_was_and_that_of_a_run_describes_it_alone():
-    document = {"problem": {"dim": 4}, "problems": TWO, "compare": [{"label": "a", "each": {"problem": {"kappa": [2]}}}]}
+    document = {"problem": {"dim": 4}, "problems": TWO,
+                "compare": [{"label": "a", "each": {"problem": {"kappa": [2]}}}]}
     before = repr(document)
     found = matrix.experiments(document)
     assert repr(document) == before

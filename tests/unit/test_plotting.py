@@ -79,7 +79,8 @@ def test_few_lines_have_their_names_beside_them_and_many_a_legend():
 def test_names_beside_lines_do_not_cover_each_other():
     import matplotlib
     with matplotlib.rc_context(plotting._LOOK):
-        figure = plotting._figure({f"m{i}": [result(0.3 + 0.1 * i)] for i in range(5)}, "error", ("up",), 2, None, None, "auto")
+        several = {f"m{i}": [result(0.3 + 0.1 * i)] for i in range(5)}
+        figure = plotting._figure(several, "error", ("up",), 2, None, None, "auto")
         figure.draw_without_rendering()
         boxes = [text.get_window_extent() for text in figure.axes[0].texts]
     assert len(boxes) == 5

@@ -70,7 +70,8 @@ def test_it_says_what_was_run_how_it_ended_and_how_to_repeat_it(page):
 
 
 def test_it_is_the_same_each_time(tmp_path):
-    (tmp_path / "s.toml").write_text("workers = 3\nproblem = {dim = 4}\nstop = {rounds = 9}\n[[compare]]\nlabel = 'a'\n")
+    (tmp_path / "s.toml").write_text("workers = 3\nproblem = {dim = 4}\nstop = {rounds = 9}\n"
+                                     "[[compare]]\nlabel = 'a'\n")
     assert command("compare", str(tmp_path / "s.toml"), "--out", str(tmp_path / "run"), "-q") == 0
     for name in ("one.html", "two.html"):
         assert command("report", str(tmp_path / "run"), "--out", str(tmp_path / name), "--title", "T & t") == 0

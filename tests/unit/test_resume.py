@@ -312,7 +312,8 @@ def test_resuming_a_comparison_that_has_ended_prints_its_table_again(compare, tm
     said = capsys.readouterr().out
     assert table in said and len(json.loads(said.splitlines()[-1])["rows"]) == 3
     assert (tmp_path / "here" / "table.txt").read_text() == table
-    after, tables = files(tmp_path / "here"), {tmp_path / "here" / name for name in ("table.txt", "table.md", "runs.csv")}
+    after = files(tmp_path / "here")
+    tables = {tmp_path / "here" / name for name in ("table.txt", "table.md", "runs.csv")}
     assert {path: told if path not in tables else told[1] for path, told in after.items()} == {
         path: told if path not in tables else told[1] for path, told in before.items()}
 

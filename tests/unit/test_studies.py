@@ -83,7 +83,8 @@ def test_a_farm_finds_what_one_process_finds_and_resuming_it_repeats_nothing(who
 
 @pytest.mark.launches
 def test_a_farm_that_is_told_to_stop_goes_on_and_repeats_nothing(tmp_path):
-    (tmp_path / "study.toml").write_text(STUDY.replace("ROUNDS", "3000").replace("1e-6", "0").replace("seeds = 2", "seeds = [3]"))
+    study = STUDY.replace("ROUNDS", "3000").replace("1e-6", "0").replace("seeds = 2", "seeds = [3]")
+    (tmp_path / "study.toml").write_text(study)
     env = launch.job_environment() | ({"NUMBA_CACHE_DIR": _jit.cache_folder()} if _jit.cache_folder() else {})
     farm = [sys.executable, "-m", "mpimasha", "compare", "-n", "2", "study.toml", "--farm", "--out", "cut", "-q"]
     with subprocess.Popen(farm, env=env, cwd=tmp_path, stdin=subprocess.DEVNULL) as job:

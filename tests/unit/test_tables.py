@@ -80,7 +80,7 @@ def found(method, up, down, status="converged", last=1e-9):
 
 
 def table(results, target=1e-9):
-    header, lines = tables.comparison({label: [result] for label, result in results.items()}, target)
+    header, lines, _ = tables.comparison({label: [result] for label, result in results.items()}, target)
     assert all(len(line) == len(header) for line in lines)
     return [dict(zip(header, line)) for line in lines], header
 
@@ -108,11 +108,12 @@ def test_several_seeds_are_a_mean_and_its_interval_and_who_is_missing_is_counted
     several = {"OG": [found("og", 8.0, 8.0), found("og", 10.0, 8.0)],
                "mine": [found("masha1", 3.0, 6.0), found("masha1", 3.0, 6.0)],
                "some": [found("masha1", 3.0, 6.0), found("masha1", 3.0, 6.0, "rounds", last=0.5)]}
-    header, rows = tables.comparison(several, 1e-9)
+    header, rows, note = tables.comparison(several, 1e-9)
     cells = [dict(zip(header, row)) for row in rows]
     assert cells[0]["up 1e-09"] == "9.00 ± 12.71" and cells[0]["down 1e-09"] == "8.00"  # t = 12.706, deviation sqrt(2)
     assert cells[1]["up 1e-09"] == "3.00" and cells[1]["vs og: up"] == "3.00x"
     assert cells[2]["up 1e-09"] == "- (1 of 2)" and cells[2]["both"] == "-" and cells[2]["method"] == "some (1 rounds)"
+    assert "Means over the seeds" in note
 
 
 def test_markdown_has_the_same_cells_and_no_bar_breaks_it():
