@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from mpimasha.kernels import sparse
 
@@ -34,3 +37,16 @@ def test_an_empty_message_changes_nothing():
     out = np.arange(3.0)
     sparse.scatter_add(out, np.empty(0, np.uint32), np.empty(0), 1.0)
     np.testing.assert_array_equal(out, np.arange(3.0))
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), dtype=st.sampled_from(DTYPES), wire=st.sampled_from(DTYPES), scale=st.floats(-1e9, 1e9))
+def test_any_message_is_added_in_double_precision_and_rounded_entry_by_entry(data, dtype, wire, scale):
+    out = data.draw(hnp.arrays(dtype, st.integers(1, 30)))
+    index = data.draw(hnp.arrays(np.uint32, st.integers(0, 2 * sparse.AHEAD), elements=st.integers(0, out.size - 1)))
+    values, expected = data.draw(hnp.arrays(wire, index.size)), out.copy()
+    with np.errstate(all="ignore"):
+        for i, value in zip(index, values):
+            expected[i] = np.float64(expected[i]) + np.float64(scale) * np.float64(value)
+    sparse.scatter_add(out, index, values, scale)
+    np.testing.assert_array_equal(out, expected)

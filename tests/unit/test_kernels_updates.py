@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from mpimasha.kernels import updates
 
@@ -59,6 +62,29 @@ def test_gather_combines_the_chosen_entries(terms, dtype, wire, index_dtype):
     out = np.full(index.size, np.nan, wire)
     getattr(updates, f"gather{terms}")(out, index, *interleave(a, arrays))
     np.testing.assert_array_equal(out, combination(a, [x[index] for x in arrays], wire))
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), dtype=st.sampled_from(DTYPES), wire=st.sampled_from(DTYPES), n=st.integers(0, 40))
+def test_any_numbers_are_combined_so(data, dtype, wire, n):
+    """Infinities, NaN, what overflows and what underflows."""
+    arrays = [data.draw(hnp.arrays(dtype, n)) for _ in range(4)]
+    a = data.draw(st.lists(st.floats(allow_nan=False), min_size=4, max_size=4))
+    index = data.draw(hnp.arrays(np.uint32, st.integers(0, 50) if n else 0, elements=st.integers(0, max(n - 1, 0))))
+    for terms in (1, 2, 3, 4):
+        with np.errstate(all="ignore"):
+            expected = combination(a, arrays[:terms], wire)
+            chosen = combination(a, [x[index] for x in arrays[:terms]], wire)
+            inside = combination(a, arrays[:terms], dtype)
+        out, gathered, changed = np.empty(n, wire), np.empty(index.size, wire), arrays[0].copy()
+        getattr(updates, f"combine{terms}")(out, *interleave(a, arrays[:terms]))
+        np.testing.assert_array_equal(out, expected)
+        if terms < 4:
+            getattr(updates, f"gather{terms}")(gathered, index, *interleave(a, arrays[:terms]))
+            np.testing.assert_array_equal(gathered, chosen)
+        if terms > 1:
+            getattr(updates, f"update{terms - 1}")(a[0], changed, *interleave(a[1:], arrays[1:terms]))
+            np.testing.assert_array_equal(changed, inside)
 
 
 def test_the_output_may_be_an_input():
