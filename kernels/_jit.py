@@ -29,7 +29,7 @@ def kernel(function=None, *, reduction=False, inline=False, forceinline=False):
         Put the body where it is called, before types are known: for the smallest steps of loops.
     forceinline : bool
         Put the machine code where it is called, loops vectorised on their own: a call that remains counts the
-        references to its arrays by atomic instructions, as much as a hundred coordinates cost.
+        references to its arrays by atomic instructions.
 
     Notes
     -----
