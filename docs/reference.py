@@ -15,10 +15,11 @@ from docutils.statemachine import StringList
 from numpydoc.docscrape import NumpyDocString
 from sphinx.util.docutils import SphinxDirective
 
-from mpimasha import arguments, config
-from mpimasha.listing import LISTS
-from mpimasha.practice import Practice
-from mpimasha.stop import Stop
+from mpimasha.commands import arguments
+from mpimasha.commands.listing import LISTS
+from mpimasha.experiment import config
+from mpimasha.methods.practice import Practice
+from mpimasha.solver.stop import Stop
 
 CLASSES = {"problem": LISTS["problems"], "method": LISTS["methods"], "compressor": LISTS["compressors"],
            "practice": {"": Practice}, "stop": {"": Stop}}

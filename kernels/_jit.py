@@ -107,6 +107,6 @@ def _is_private(folder):
 def _source_digest():
     # Numba looks only at a function's own file, but a kernel has the helpers of other files compiled into it.
     digest = hashlib.sha256()
-    for source in sorted(pathlib.Path(__file__).parent.glob("*.py")):
+    for source in sorted(pathlib.Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:16]

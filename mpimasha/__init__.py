@@ -14,30 +14,29 @@ _root = os.path.dirname(__path__[0])
 if not os.path.isdir(os.path.join(__path__[0], "kernels")) and os.path.exists(os.path.join(_root, "setup.py")):
     __path__.append(_root)
 
-_PUBLIC = {  # public name -> module of the package that defines it
-    "solve": "run", "Run": "run", "Result": "run", "Stop": "stop",
-    "Problem": "problems.base", "Bilinear": "problems.bilinear", "RobustRegression": "problems.robust_regression",
-    "MatrixGame": "problems.matrix_game", "Box": "proximal", "Balls": "proximal", "Simplex": "proximal",
-    "Proximal": "proximal", "Memory": "memory", "Shift": "memory", "Linear": "linear",
-    "L1": "proximal", "Product": "proximal",
-    "GroupDRO": "problems.group_dro", "PolicyEvaluation": "problems.policy_evaluation",
-    "SparseBilinear": "problems.sparse_bilinear", "AdversarialMLP": "problems.adversarial_mlp",
-    "AdversarialTransformer": "problems.adversarial_transformer", "Practice": "practice",
-    "Method": "methods.base", "Extragradient": "methods.extragradient", "Optimistic": "methods.optimistic",
-    "SGDA": "methods.descent", "QSGDA": "methods.descent", "EFSGDA": "methods.descent",
-    "DianaSGDA": "methods.descent", "CEG": "methods.extragradient", "CEGFeedback": "methods.extragradient",
-    "DianaEG": "methods.extragradient", "DianaOG": "methods.diana_og", "MashaDiana": "methods.masha_diana",
-    "OptimisticMasha": "methods.optimistic_masha", "ThreePillars": "methods.three_pillars",
-    "LocalEG": "methods.local_eg", "VRMasha1": "methods.partial", "VRMasha2": "methods.partial",
-    "PPMasha1": "methods.partial", "PPMasha2": "methods.partial",
-    "Masha1": "methods.masha1", "Masha2": "methods.masha2",
-    "Compressor": "compressors.base", "Identity": "compressors.identity", "RandK": "compressors.randk",
-    "TopK": "compressors.topk", "PermK": "compressors.permk", "QSGD": "compressors.qsgd",
-    "AbsMax": "compressors.absmax", "Dither": "compressors.dither", "Natural": "compressors.natural",
-    "Natural32": "compressors.natural32", "Sign": "compressors.sign",
-    "RankR": "compressors.rank", "Float": "compressors.floats", "Composition": "compressors.composition",
-    "Shared": "state", "PerWorker": "state", "UserError": "errors",
+_MODULES = {  # module of the package -> public names that it defines
+    "solver.run": "solve Run Result", "solver.stop": "Stop", "solver.observers": "Observer",
+    "solver.checkpoint": "Saving", "solver.notice": "Notice", "show.plotting": "draw",
+    "problems.base": "Problem", "problems.bilinear": "Bilinear", "problems.sparse_bilinear": "SparseBilinear",
+    "problems.robust_regression": "RobustRegression", "problems.group_dro": "GroupDRO",
+    "problems.policy_evaluation": "PolicyEvaluation", "problems.matrix_game": "MatrixGame",
+    "problems.adversarial_mlp": "AdversarialMLP", "problems.adversarial_transformer": "AdversarialTransformer",
+    "problems.proximal": "Proximal Box Balls Simplex L1 Product",
+    "methods.base": "Method", "methods.practice": "Practice",
+    "methods.extragradient": "Extragradient CEG CEGFeedback DianaEG",
+    "methods.optimistic": "Optimistic", "methods.descent": "SGDA QSGDA EFSGDA DianaSGDA",
+    "methods.masha1": "Masha1", "methods.masha2": "Masha2", "methods.masha_diana": "MashaDiana",
+    "methods.partial": "VRMasha1 VRMasha2 PPMasha1 PPMasha2", "methods.optimistic_masha": "OptimisticMasha",
+    "methods.diana_og": "DianaOG", "methods.three_pillars": "ThreePillars", "methods.local_eg": "LocalEG",
+    "compressors.base": "Compressor", "compressors.identity": "Identity", "compressors.randk": "RandK",
+    "compressors.topk": "TopK", "compressors.permk": "PermK", "compressors.qsgd": "QSGD",
+    "compressors.absmax": "AbsMax", "compressors.dither": "Dither", "compressors.natural": "Natural",
+    "compressors.natural32": "Natural32", "compressors.sign": "Sign", "compressors.rank": "RankR",
+    "compressors.floats": "Float", "compressors.composition": "Composition",
+    "channels.memory": "Memory Plain Contracted ErrorFeedback Shift",
+    "linear": "Linear", "state": "Shared PerWorker Scalar", "errors": "UserError",
 }
+_PUBLIC = {name: module for module, names in _MODULES.items() for name in names.split()}
 __all__ = list(_PUBLIC)
 
 

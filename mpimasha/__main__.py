@@ -5,8 +5,9 @@ import os
 import sys
 from contextlib import nullcontext
 
-from mpimasha import environment, launch, notice, patience, postbox
 from mpimasha.errors import LaunchError, UserError
+from mpimasha.mpi import environment, launch, patience, postbox
+from mpimasha.solver import notice
 
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # 128 + signal, as shells have it
 _SAVING = (["run"], ["compare"], ["resume"])  # commands that can be stopped early
@@ -70,7 +71,7 @@ def _world(argv):
 
 
 def _as_process(argv):
-    from mpimasha import cli  # NumPy and Numba come with it: after `prepare`
+    from mpimasha.commands import cli
 
     options = cli.parse(argv)
     if options.ranks not in (None, 1):
@@ -87,7 +88,7 @@ def _as_process(argv):
 
 
 def _as_rank(argv, comm):
-    from mpimasha import cli
+    from mpimasha.commands import cli
 
     try:
         options = cli.parse(argv)

@@ -3,7 +3,7 @@
 Two accounts that must never be mixed up.  *Model bits* are the paper's: the star
 topology, per worker (the mean over workers), uplink and downlink, as many bits as the
 messages need whatever the transport.  *Wire bytes* are real: the send buffers this rank
-handed to MPI, counted in `mpimasha.communicator`.
+handed to MPI, counted in `mpimasha.mpi.communicator`.
 """
 
 from contextlib import contextmanager

@@ -23,7 +23,7 @@ class Linear:
     terms : tuple of (float, vector)
         A vector is an array of shape (n,), or one vector a worker: an object whose
         ``row(i, term)`` gives the array of this rank's i-th worker (`mpimasha.state.Rows`,
-        `mpimasha.fleet.Evaluation`), `term` being its place in the formula.  At most four terms.
+        `mpimasha.fleet.fleet.Evaluation`), `term` being its place in the formula.  At most four terms.
     """
 
     __slots__ = ("terms",)

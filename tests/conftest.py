@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from mpimasha import environment, launch
 from mpimasha.errors import LaunchError
+from mpimasha.mpi import environment, launch
 
 environment.prepare()
 

@@ -16,7 +16,7 @@ from mpimasha.compressors import parse
 from mpimasha.compressors.base import message
 from mpimasha.linear import Linear
 from mpimasha.randomness import Stream
-from mpimasha.tables import text
+from mpimasha.show.tables import text
 
 USUAL = ("qsgd:4", "absmax:1", "absmax:7", "natural", "natural32", "dither:8", "dither:4", "float:16",
          "float:16,random", "randk:0.01", "randk:0.01,sampling=stratified32", "topk:0.01", "topk:0.1")

@@ -16,10 +16,11 @@ from time import perf_counter
 
 import numpy as np
 
-from mpimasha import RobustRegression, launch
-from mpimasha.communicator import Communicator
-from mpimasha.shards import Shards
-from mpimasha.sparse_rows import SparseRows
+from mpimasha import RobustRegression
+from mpimasha.data.shards import Shards
+from mpimasha.data.sparse_rows import SparseRows
+from mpimasha.mpi import launch
+from mpimasha.mpi.communicator import Communicator
 
 BATCH = 2000  # rows written at a time
 

@@ -15,7 +15,8 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-from mpimasha import config, environment, launch
+from mpimasha.experiment import config
+from mpimasha.mpi import environment, launch
 
 environment.prepare()
 
@@ -31,7 +32,7 @@ def main():
                 "stop": {"rounds": options.rounds, "relative_error": 0}, "checkpoint": {"every": options.every}}
     if options.compressor:
         document["compressor"] = {"up": options.compressor}
-    from mpimasha.watch import watched
+    from mpimasha.mpi.watch import watched
     with watched(world, 600.0) as comm:
         solved(config.experiment(document), comm)
 
@@ -47,11 +48,12 @@ def _options():
 
 def solved(experiment, world):
     """Run `experiment` as `mpimasha run` does, and report."""
-    from mpimasha import observers, results
-    from mpimasha.checkpoint import Checkpoints, Saving, identity
-    from mpimasha.communicator import Communicator
-    from mpimasha.notice import Notice
-    from mpimasha.run import solve
+    from mpimasha.experiment import results
+    from mpimasha.mpi.communicator import Communicator
+    from mpimasha.solver import observers
+    from mpimasha.solver.checkpoint import Checkpoints, Saving, identity
+    from mpimasha.solver.notice import Notice
+    from mpimasha.solver.run import solve
 
     class Gauge(observers.Observer):
         """Reads the resident set where parts of the rounds are done."""

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mpimasha import config, tables
-from mpimasha.run import solve
-from mpimasha.stop import Stop
+from mpimasha.experiment import config
+from mpimasha.show import tables
+from mpimasha.solver.run import solve
+from mpimasha.solver.stop import Stop
 
 SEEDS, PILOT = range(5), 100
 TARGET, TUNED_AT, ROUNDS, TRIED = 1e-10, 1e-5, 30_000, 10_000

@@ -8,8 +8,9 @@ import itertools
 import numpy as np
 
 from mpimasha.bench.pytorch import load
-from mpimasha.kernels import dither, powers, sampling, sparse, topk, updates
+from mpimasha.kernels import sparse, updates
 from mpimasha.kernels._jit import kernel
+from mpimasha.kernels.compress import dither, powers, sampling, topk
 from mpimasha.kernels.hashing import stream_key
 
 D, HARD, CACHED, SCATTERED = 10**7, 10**6, 10**5, 10**6  # coordinates

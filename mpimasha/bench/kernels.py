@@ -8,7 +8,7 @@ from mpimasha.bench import candidates
 from mpimasha.bench.pytorch import load, one_thread
 from mpimasha.errors import UserError
 from mpimasha.names import nearest
-from mpimasha.tables import text
+from mpimasha.show.tables import text
 
 # family: (its cases, {rival: what the row should be: at least for a library, at most for a floor})
 FAMILIES = {

@@ -10,7 +10,7 @@ from mpimasha.errors import UserError
 from mpimasha.names import nearest
 from mpimasha.networks.mlp import MLP
 from mpimasha.networks.transformer import Transformer
-from mpimasha.tables import text
+from mpimasha.show.tables import text
 
 BATCH = 64
 WIDTHS = (64, 64, 32, 10)

@@ -6,8 +6,8 @@ import numpy as np
 
 from mpimasha.compressors.base import Compressor
 from mpimasha.errors import UserError
-from mpimasha.kernels import absmax
-from mpimasha.kernels.packing import WORDS, digits_per_word
+from mpimasha.kernels.compress import absmax
+from mpimasha.kernels.compress.packing import WORDS, digits_per_word
 from mpimasha.names import check_kinds
 from mpimasha.randomness import generator
 

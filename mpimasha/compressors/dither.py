@@ -5,7 +5,7 @@ import numpy as np
 from mpimasha.compressors.absmax import gaussian_moment
 from mpimasha.compressors.base import Compressor
 from mpimasha.errors import UserError
-from mpimasha.kernels import dither
+from mpimasha.kernels.compress import dither
 from mpimasha.names import check_kinds
 
 

@@ -4,7 +4,8 @@ import numpy as np
 
 from mpimasha.compressors.base import Compressor
 from mpimasha.errors import UserError
-from mpimasha.kernels import bfloat16, updates
+from mpimasha.kernels import updates
+from mpimasha.kernels.compress import bfloat16
 from mpimasha.names import check_kinds
 
 UNIT = 2.0**-8  # unit roundoff of bfloat16

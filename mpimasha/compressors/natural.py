@@ -3,8 +3,8 @@
 import numpy as np
 
 from mpimasha.compressors.base import Compressor
-from mpimasha.kernels import natural
-from mpimasha.kernels.packing import CHUNK
+from mpimasha.kernels.compress import natural
+from mpimasha.kernels.compress.packing import CHUNK
 
 
 class Natural(Compressor):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mpimasha.compressors.base import Compressor
-from mpimasha.kernels import powers
+from mpimasha.kernels.compress import powers
 
 
 class Natural32(Compressor):

@@ -3,7 +3,8 @@
 import numpy as np
 
 from mpimasha.compressors.base import PARTITION, Compressor
-from mpimasha.kernels import sampling, sparse
+from mpimasha.kernels import sparse
+from mpimasha.kernels.compress import sampling
 from mpimasha.randomness import COMMON
 
 

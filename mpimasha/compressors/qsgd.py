@@ -4,8 +4,8 @@ import numpy as np
 
 from mpimasha.compressors.base import Compressor
 from mpimasha.errors import UserError
-from mpimasha.kernels import quantize
-from mpimasha.kernels.packing import CHUNK
+from mpimasha.kernels.compress import quantize
+from mpimasha.kernels.compress.packing import CHUNK
 from mpimasha.names import check_kinds
 
 

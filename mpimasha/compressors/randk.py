@@ -4,7 +4,8 @@ import numpy as np
 
 from mpimasha.compressors.base import COMMON_MASK, INDEPENDENT, Compressor, check_kept, kept
 from mpimasha.errors import UserError
-from mpimasha.kernels import sampling, sparse
+from mpimasha.kernels import sparse
+from mpimasha.kernels.compress import sampling
 from mpimasha.names import check_kinds
 from mpimasha.randomness import COMMON
 

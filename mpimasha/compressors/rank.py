@@ -6,7 +6,7 @@ import numpy as np
 
 from mpimasha.compressors.base import Compressor
 from mpimasha.errors import UserError
-from mpimasha.kernels import lowrank
+from mpimasha.kernels.compress import lowrank
 from mpimasha.names import check_kinds
 
 POWER_STEPS = 2

@@ -3,7 +3,7 @@
 import numpy as np
 
 from mpimasha.compressors.base import Compressor
-from mpimasha.kernels import signs
+from mpimasha.kernels.compress import signs
 
 
 class Sign(Compressor):

@@ -7,7 +7,7 @@ import numpy as np
 
 from mpimasha.compressors.base import Compressor, check_kept, kept
 from mpimasha.kernels import sparse
-from mpimasha.kernels.topk import VECTOR, scratch, topk, topk_feedback
+from mpimasha.kernels.compress.topk import VECTOR, scratch, topk, topk_feedback
 from mpimasha.linear import Linear
 from mpimasha.names import check_kinds
 

@@ -10,10 +10,10 @@ import os
 import shutil
 import sys
 
-from mpimasha import environment
 from mpimasha.doctor import experiment, facts, installation, machine, needs, probe, report
 from mpimasha.doctor.finding import PROBLEM
-from mpimasha.observers import finite
+from mpimasha.mpi import environment
+from mpimasha.solver.observers import finite
 
 HEALTHY, ILL = 0, 1
 

@@ -1,9 +1,9 @@
 """Findings on an experiment: whether it will start, fit into memory, and what a round of it sends."""
 
-from mpimasha import tables
 from mpimasha.doctor.finding import NOTE, OK, PROBLEM, Finding, several, size, time
-from mpimasha.doctor.needs import workers_per_rank
 from mpimasha.doctor.machine import available, by_host
+from mpimasha.doctor.needs import workers_per_rank
+from mpimasha.show import tables
 
 _TIGHT = 0.8  # of the free memory: then other programs matter
 

@@ -19,15 +19,14 @@ import numba
 import numpy as np
 
 import mpimasha
-from mpimasha import environment, launcher
 from mpimasha.doctor import cgroups, mounts
 from mpimasha.errors import LaunchError
 from mpimasha.kernels import _jit
+from mpimasha.mpi import environment, launcher, library
 
 EXTRAS = {"sklearn": "data", "matplotlib": "plot", "scipy": "test"}  # module -> the extra that brings it
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "SLURM_CPUS_PER_TASK",
              "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "TMPDIR")
-_LEVELS = {0: "single", 1: "funneled", 2: "serialized", 3: "multiple"}
 _COUNTED = 1000  # files of a cache; more are as good
 
 
@@ -40,11 +39,12 @@ def of_this_rank(comm, named_launcher=None):
     named_launcher : str, optional
         What the user gave as --launcher.
     """
-    mounted = _read("/proc/mounts") or ""
+    mounted, mpi = _read("/proc/mounts") or "", library.facts()
     facts = {"rank": comm.rank, "size": comm.size, "started": environment.launched_ranks(),
              "host": socket.gethostname(), "variables": {name: os.environ.get(name) for name in VARIABLES},
-             "versions": _versions(), "extras": {name: importlib.util.find_spec(name) is not None for name in EXTRAS},
-             "processor": llvmlite.binding.get_host_cpu_name(), "mpi": _mpi(), "cores": _cores(),
+             "versions": _versions(mpi.pop("wrapper")),
+             "extras": {name: importlib.util.find_spec(name) is not None for name in EXTRAS},
+             "processor": llvmlite.binding.get_host_cpu_name(), "mpi": mpi, "cores": _cores(),
              "quota": cgroups.cores(*_groups("cpu", mounted), _read), "cache": _cache(mounted),
              "temporary": _temporary(mounted), "home": _folder(Path.home(), mounted),
              "shared": _free("/dev/shm"), "memory": _memory(mounted), "resident": _resident()}
@@ -57,25 +57,9 @@ def of_this_rank(comm, named_launcher=None):
 # -- installation and launch ---------------------------------------------------------------
 
 
-def _versions():
-    try:
-        import mpi4py
-        wrapper = mpi4py.__version__
-    except ImportError:
-        wrapper = None
+def _versions(wrapper):
     return {"python": platform.python_version(), "mpimasha": mpimasha.__version__, "numpy": np.__version__,
             "numba": numba.__version__, "mpi4py": wrapper}
-
-
-def _mpi():
-    """The library this process has started, or why there is none."""
-    try:
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # as in launch.world
-        return {"library": None, "error": launcher.first_line(error)}
-    threads = _LEVELS.get(MPI.Query_thread()) if MPI.Is_initialized() else None
-    return {"library": MPI.Get_library_version(), "standard": ".".join(map(str, MPI.Get_version())),
-            "threads": threads, "error": None}
 
 
 def _launcher(named):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mpimasha.tables import number
+from mpimasha.show.tables import number
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))

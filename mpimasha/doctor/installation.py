@@ -2,7 +2,7 @@
 
 from mpimasha.doctor.facts import EXTRAS
 from mpimasha.doctor.finding import NOTE, OK, PROBLEM, Finding, listed, several
-from mpimasha.launcher import name_of
+from mpimasha.mpi.launcher import name_of
 
 _PROJECTS = {"sklearn": "scikit-learn"}  # a module that is not called as its project
 _FAMILIES = (("Open MPI", "pmix"), ("MPICH", "pmi2"), ("Intel(R) MPI", "pmi2"), ("MVAPICH", "pmi2"))

@@ -5,16 +5,16 @@ from types import SimpleNamespace
 import numpy as np
 
 from mpimasha import state
-from mpimasha.channel import Channel
-from mpimasha.communicator import block
+from mpimasha.channels.channel import Channel
+from mpimasha.channels.memory import Memory, Plain
+from mpimasha.channels.transports.base import Transport
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.identity import Identity
 from mpimasha.errors import UserError
 from mpimasha.ledger import Ledger
-from mpimasha.memory import Memory, Plain
-from mpimasha.run import Run
+from mpimasha.mpi.communicator import block
+from mpimasha.solver.run import Run
 from mpimasha.state import PerWorker
-from mpimasha.transports.base import Transport
 
 _CHEAP = 1e10  # operations that the constants of a rank's workers may cost, at n^3 each
 

@@ -6,14 +6,14 @@ import inspect
 from dataclasses import replace
 
 from mpimasha import state
+from mpimasha.channels.memory import Plain
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.identity import Identity
-from mpimasha.draw import share
 from mpimasha.errors import UserError
-from mpimasha.memory import Plain
-from mpimasha.metric import METRICS
-from mpimasha.practice import Practice
-from mpimasha.stepsizes import check_gamma, resolve_gamma
+from mpimasha.fleet.draw import share
+from mpimasha.methods.metric import METRICS
+from mpimasha.methods.practice import Practice
+from mpimasha.methods.stepsizes import check_gamma, resolve_gamma
 
 
 class Method:

@@ -1,15 +1,15 @@
 """Gradient descent-ascent: the plain step, with every memory."""
 
+from mpimasha.channels.memory import ErrorFeedback
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.qsgd import QSGD
 from mpimasha.compressors.topk import TopK
-from mpimasha.draw import check_share
 from mpimasha.errors import UserError
-from mpimasha.memory import ErrorFeedback
+from mpimasha.fleet.draw import check_share
 from mpimasha.methods.base import Method, check_accepted
+from mpimasha.methods.stepsizes import needed
 from mpimasha.methods.traits import Learning, NoTheorem
 from mpimasha.state import Shared
-from mpimasha.stepsizes import needed
 
 
 class SGDA(Method):

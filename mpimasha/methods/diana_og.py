@@ -2,17 +2,17 @@
 
 import numpy as np
 
+from mpimasha.channels.memory import Shift
 from mpimasha.compressors.absmax import AbsMax
 from mpimasha.compressors.base import Compressor
-from mpimasha.draw import check_share, share
 from mpimasha.errors import UserError
+from mpimasha.fleet.draw import check_share, share
 from mpimasha.kernels.updates import squared_distance
-from mpimasha.memory import Shift
 from mpimasha.methods.adaptive import Adaptive
 from mpimasha.methods.base import check_accepted
+from mpimasha.methods.stepsizes import needed, noise
 from mpimasha.methods.traits import Learning
 from mpimasha.state import Shared
-from mpimasha.stepsizes import needed, noise
 
 LEVELS = (1, 2, 3, 7, 15)  # S of absmax:S among which the default chooses
 _SAFE = 0.78            # of the step size at which the observed envelope of stability ends

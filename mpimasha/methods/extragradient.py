@@ -2,16 +2,16 @@
 
 import numpy as np
 
+from mpimasha.channels.memory import ErrorFeedback
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.qsgd import QSGD
 from mpimasha.compressors.topk import TopK
-from mpimasha.draw import check_share
 from mpimasha.errors import UserError
-from mpimasha.memory import ErrorFeedback
+from mpimasha.fleet.draw import check_share
 from mpimasha.methods.base import Method
+from mpimasha.methods.stepsizes import needed
 from mpimasha.methods.traits import Learning, NoTheorem
 from mpimasha.state import Shared
-from mpimasha.stepsizes import needed
 
 
 class Extragradient(Method):

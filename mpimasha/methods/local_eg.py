@@ -1,8 +1,8 @@
 """Local extragradient: steps of each worker's own between dense means."""
 
+from mpimasha.compressors.base import Compressor
 from mpimasha.errors import UserError
 from mpimasha.methods.base import Method
-from mpimasha.compressors.base import Compressor
 from mpimasha.names import fits, shown
 from mpimasha.state import PerWorker, Shared
 

@@ -2,17 +2,18 @@
 
 import numpy as np
 
+from mpimasha.channels.memory import Contracted, ErrorFeedback, Plain
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.randk import RandK
-from mpimasha.draw import check_share, share
 from mpimasha.errors import UserError
+from mpimasha.fleet.draw import check_share, share
 from mpimasha.kernels.updates import squared_distance
-from mpimasha.memory import Contracted, ErrorFeedback, Plain
 from mpimasha.methods.adaptive import Adaptive
 from mpimasha.methods.base import check_accepted
+from mpimasha.methods.stepsizes import (anchor_probability, batch_rms, check_tau, contraction, moments, needed,
+                                        second_moment)
 from mpimasha.state import PerWorker, Shared
-from mpimasha.stepsizes import (anchor_probability, batch_rms, check_tau, contraction, moments, needed, second_moment)
 
 _RATIO = 0.8  # of |x - w| sqrt(1 - tau) to |G - H| in the adaptive step; 0.4 to 1 worked
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 
+from mpimasha.channels.memory import ErrorFeedback
 from mpimasha.compressors.topk import TopK
 from mpimasha.errors import UserError
-from mpimasha.memory import ErrorFeedback
 from mpimasha.methods.masha1 import Masha1
-from mpimasha.stepsizes import contraction, needed
+from mpimasha.methods.stepsizes import contraction, needed
 
 
 class Masha2(Masha1):

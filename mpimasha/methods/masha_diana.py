@@ -4,12 +4,12 @@ import numpy as np
 
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.randk import RandK
-from mpimasha.draw import check_share
 from mpimasha.errors import UserError
+from mpimasha.fleet.draw import check_share
 from mpimasha.methods.base import Method
+from mpimasha.methods.stepsizes import check_tau, needed, noise
 from mpimasha.methods.traits import Learning
 from mpimasha.state import Shared, buffers
-from mpimasha.stepsizes import check_tau, needed, noise
 
 
 class MashaDiana(Learning, Method):

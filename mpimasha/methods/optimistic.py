@@ -1,8 +1,8 @@
 """The optimistic gradient method (Popov 1980; Malitsky and Tam 2020 with a prox), uncompressed."""
 
 from mpimasha.methods.base import Method
+from mpimasha.methods.stepsizes import needed
 from mpimasha.state import Shared
-from mpimasha.stepsizes import needed
 
 
 class Optimistic(Method):

@@ -1,12 +1,12 @@
 """Optimistic MASHA: a reference point, and one operator call a round."""
 
+from mpimasha.channels.memory import Plain
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.permk import PermK
-from mpimasha.memory import Plain
 from mpimasha.methods.base import Method
+from mpimasha.methods.stepsizes import anchor_probability, check_tau
 from mpimasha.state import PerWorker, Shared
-from mpimasha.stepsizes import anchor_probability, check_tau
 
 
 class OptimisticMasha(Method):

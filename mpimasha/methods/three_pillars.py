@@ -2,16 +2,16 @@
 
 import numpy as np
 
+from mpimasha.channels.memory import Plain
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.identity import Identity
 from mpimasha.compressors.permk import PermK
-from mpimasha.draw import Draw
 from mpimasha.errors import UserError
-from mpimasha.memory import Plain
+from mpimasha.fleet.draw import Draw
 from mpimasha.methods.base import Method
+from mpimasha.methods.stepsizes import anchor_probability, check_tau, needed
 from mpimasha.names import fits, shown
 from mpimasha.state import PerWorker, Shared, buffers
-from mpimasha.stepsizes import anchor_probability, check_tau, needed
 
 ONLY_0 = Draw(np.zeros(1, np.uint32))  # an exchange in which worker 0 alone speaks
 

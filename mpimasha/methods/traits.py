@@ -1,7 +1,7 @@
 """What several methods share besides their step; written before the step's class among the bases."""
 
+from mpimasha.channels.memory import Plain, Shift
 from mpimasha.compressors.identity import Identity
-from mpimasha.memory import Plain, Shift
 from mpimasha.methods.base import Method
 
 

@@ -5,8 +5,8 @@ import math
 import numpy as np
 
 from mpimasha.errors import UserError
-from mpimasha.kernels.activations import add_bias, gelu, gelu_backward, sum_rows
-from mpimasha.kernels.cross_entropy import cross_entropy
+from mpimasha.kernels.networks.activations import add_bias, gelu, gelu_backward, sum_rows
+from mpimasha.kernels.networks.cross_entropy import cross_entropy
 from mpimasha.networks.base import Network
 
 

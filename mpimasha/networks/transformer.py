@@ -5,10 +5,10 @@ import math
 import numpy as np
 
 from mpimasha.errors import UserError
-from mpimasha.kernels.activations import add_bias, gelu, gelu_backward, sum_rows
-from mpimasha.kernels.attention import softmax, softmax_backward
-from mpimasha.kernels.cross_entropy import cross_entropy
-from mpimasha.kernels.layernorm import add_normalise, normalise, normalise_backward
+from mpimasha.kernels.networks.activations import add_bias, gelu, gelu_backward, sum_rows
+from mpimasha.kernels.networks.attention import softmax, softmax_backward
+from mpimasha.kernels.networks.cross_entropy import cross_entropy
+from mpimasha.kernels.networks.layernorm import add_normalise, normalise, normalise_backward
 from mpimasha.networks.base import Network
 from mpimasha.networks.products import product, product_over_rows, product_transposed
 from mpimasha.networks.transformer_arrays import Parameters, Work

@@ -4,13 +4,13 @@ import hashlib
 
 import numpy as np
 
-from mpimasha import images
-from mpimasha.attacks import CHUNK, PGD, Ball
-from mpimasha.communicator import block
+from mpimasha.data import images
 from mpimasha.errors import UserError
+from mpimasha.mpi.communicator import block
 from mpimasha.names import check_kinds, nearest, shown
+from mpimasha.networks.attacks import CHUNK, PGD, Ball
 from mpimasha.problems.base import Problem, check, check_positive, check_workers
-from mpimasha.proximal import Box, Product, Proximal
+from mpimasha.problems.proximal import Box, Product, Proximal
 from mpimasha.randomness import generator
 
 _PERTURBATIONS = ("each", "universal", "pgd")

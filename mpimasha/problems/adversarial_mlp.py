@@ -1,6 +1,6 @@
 """Adversarial training of a multilayer perceptron."""
 
-from mpimasha import images
+from mpimasha.data import images
 from mpimasha.errors import UserError
 from mpimasha.names import check_kinds, fits, shown
 from mpimasha.networks.mlp import MLP

@@ -1,6 +1,6 @@
 """Adversarial training of a transformer encoder."""
 
-from mpimasha import images
+from mpimasha.data import images
 from mpimasha.errors import UserError
 from mpimasha.names import check_kinds
 from mpimasha.networks.transformer import Transformer

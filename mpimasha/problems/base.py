@@ -4,7 +4,7 @@ import numpy as np
 
 from mpimasha.errors import UserError
 from mpimasha.names import fits, plain, shown
-from mpimasha.proximal import Zero
+from mpimasha.problems.proximal import Zero
 
 
 class Problem:
@@ -34,11 +34,14 @@ class Problem:
         How many a run has at most, if nothing else is said.
     scored : bool
         Whether `scores` say how good z is, in place of a solution, a gap or a residual.
+    origin : str
+        SHA-256 of the file of ``--plugin`` that defines the class; empty for others.
     finite_sum : bool
         Whether every F_m is a mean of `components`, of which `batch_operator` can evaluate some.
     """
 
     name = None
+    origin = ""
     dtype = np.dtype(np.float64)
     prox = Zero()
     L = None

@@ -5,17 +5,17 @@ from functools import cached_property
 
 import numpy as np
 
-from mpimasha import data
-from mpimasha.batches import Batches
-from mpimasha.communicator import block
+from mpimasha.data import samples
+from mpimasha.data.batches import Batches
 from mpimasha.errors import UserError
-from mpimasha.kernels import groups as kernels
+from mpimasha.kernels.operators import groups as kernels
+from mpimasha.mpi.communicator import block
 from mpimasha.names import check_kinds
 from mpimasha.problems.base import Problem, check, check_positive, check_workers
-from mpimasha.proximal import Balls, Product, Simplex, Zero
+from mpimasha.problems.proximal import Balls, Product, Simplex, Zero
 
 _LOSSES = {"logistic": (kernels.logistic_group_operator, 0.25), "square": (kernels.square_group_operator, 1.0)}
-_SPLITS = (*data.SPLITS, "grouped")
+_SPLITS = (*samples.SPLITS, "grouped")
 _MOST = 100  # groups that are made from labels
 
 
@@ -96,12 +96,13 @@ class GroupDRO(Problem):
         if len(names) < 2:
             raise UserError(f"problem.data = {self.source!r} has only one group: group_dro needs at least two")
         if standardise:
-            X = data.standardised(X)
+            X = samples.standardised(X)
         if self.loss == "logistic":
-            y = data.signs(y, self.source)
+            y = samples.signs(y, self.source)
         elif standardise:
-            y = data.standardised(y)
-        order = data.order("sorted", group, 0) if self.split == "grouped" else data.order(self.split, y, self.seed)
+            y = samples.standardised(y)
+        grouped = self.split == "grouped"
+        order = samples.order("sorted", group, 0) if grouped else samples.order(self.split, y, self.seed)
         self.X, self.y, self.group = np.ascontiguousarray(X[order]), y[order], group[order].astype(np.int64)
 
     def _classes(self, y):
@@ -207,10 +208,10 @@ class GroupDRO(Problem):
 def _read(source, name):
     """X, y and the groups or None, checked."""
     if isinstance(source, str):
-        X, y = data.load(source)
+        X, y = samples.load(source)
         group = _saved_groups(source) if source.endswith(".npz") else None
     else:
-        X, y = data.checked(source[:2] if len(source) == 3 else source, name)
+        X, y = samples.checked(source[:2] if len(source) == 3 else source, name)
         group = source[2] if len(source) == 3 else None
     if group is None:
         return X, y, None

@@ -5,11 +5,11 @@ from functools import cached_property
 import numpy as np
 
 from mpimasha.errors import UserError
-from mpimasha.kernels.projections import project_simplex
-from mpimasha.kernels.saddle import bilinear_operator
+from mpimasha.kernels.operators.projections import project_simplex
+from mpimasha.kernels.operators.saddle import bilinear_operator
 from mpimasha.names import check_kinds, nearest
 from mpimasha.problems.base import Problem, check, check_workers
-from mpimasha.proximal import Product, Simplex
+from mpimasha.problems.proximal import Product, Simplex
 from mpimasha.randomness import generator
 
 _LARGEST_SVD = 1500  # beyond it a spectral norm takes seconds, and every worker needs two

@@ -4,7 +4,7 @@ from functools import cached_property
 
 import numpy as np
 
-from mpimasha.kernels.policy import policy_operator, walk
+from mpimasha.kernels.operators.policy import policy_operator, walk
 from mpimasha.names import check_kinds
 from mpimasha.problems.base import Problem, check, check_workers
 from mpimasha.randomness import generator

@@ -5,25 +5,25 @@ from functools import cached_property
 
 import numpy as np
 
-from mpimasha import data
-from mpimasha.batches import Batches
-from mpimasha.communicator import block
+from mpimasha.data import samples
+from mpimasha.data.batches import Batches
+from mpimasha.data.shards import Facts, Shards, arrays, check_enough, check_file_keys, is_sharded, norms
+from mpimasha.data.sparse_rows import SparseRows
+from mpimasha.data.svmlight import MOST_FEATURES
 from mpimasha.errors import UserError
-from mpimasha.kernels import regression, regression_csr
+from mpimasha.kernels.operators import regression, regression_csr
+from mpimasha.mpi.communicator import block
 from mpimasha.names import check_kinds
-from mpimasha.newton import solve
 from mpimasha.problems.base import Problem, check, check_positive, check_workers
-from mpimasha.proximal import Balls
-from mpimasha.shards import Facts, Shards, arrays, check_enough, check_file_keys, is_sharded, norms
-from mpimasha.sparse_rows import SparseRows
-from mpimasha.svmlight import MOST_FEATURES
+from mpimasha.problems.newton import solve
+from mpimasha.problems.proximal import Balls
 
 # operators of dense and of sparse samples, value, sup l''
 _LOSSES = {
     "logistic": (regression.logistic_operator, regression_csr.logistic_operator, regression.logistic_value, 0.25),
     "square": (regression.square_operator, regression_csr.square_operator, regression.square_value, 1.0),
 }
-_SPLITS = data.SPLITS
+_SPLITS = samples.SPLITS
 
 
 class RobustRegression(Problem):
@@ -111,15 +111,15 @@ class RobustRegression(Problem):
             self.prox = Balls([(slice(0, d), self.radius)])
 
     def _arrange(self, source, standardise):
-        X, y = data.load(source) if isinstance(source, str) else data.checked(source, "arrays")
+        X, y = samples.load(source) if isinstance(source, str) else samples.checked(source, "arrays")
         check_enough(len(y), self.workers, self.source)
         if standardise:
-            X = data.standardised(X)
+            X = samples.standardised(X)
         if self.loss == "logistic":
-            y = data.signs(y, self.source)
+            y = samples.signs(y, self.source)
         elif standardise:
-            y = data.standardised(y)
-        order = data.order(self.split, y, self.seed)
+            y = samples.standardised(y)
+        order = samples.order(self.split, y, self.seed)
         self.X, self.y = np.ascontiguousarray(X[order]), y[order]
         self.N = len(y)
         self._set_width(self.X.shape[1])

@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from mpimasha.kernels.ellpack import draw_columns, draw_terms, draw_values, ellpack_operator
 from mpimasha.kernels.hashing import normals
+from mpimasha.kernels.operators.ellpack import draw_columns, draw_terms, draw_values, ellpack_operator
 from mpimasha.kernels.updates import squared_norm
 from mpimasha.names import check_kinds
 from mpimasha.problems.base import Problem, check, check_workers

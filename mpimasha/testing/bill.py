@@ -4,12 +4,12 @@ import math
 
 import numpy as np
 
+from mpimasha.channels.transports.base import message_bytes
 from mpimasha.compressors.base import message
 from mpimasha.errors import UserError
 from mpimasha.linear import Linear
 from mpimasha.randomness import generator
 from mpimasha.testing.draws import bound, decoded, slack
-from mpimasha.transports.base import message_bytes
 
 _LARGE = (2**16 + 2, 2**24 + 2)  # beyond uint16, and beyond the whole numbers of float32
 _EXCHANGES = 40

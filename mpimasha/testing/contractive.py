@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from mpimasha.randomness import generator
-from mpimasha.run import WIRES
+from mpimasha.solver.run import WIRES
 from mpimasha.testing.draws import bound, called, rounding, samples, slack, vectors
 
 _STEPS = (0.0, 0.5, 0.8, 1.25, 2.0, -1.0)  # what the search multiplies a coordinate by

@@ -5,10 +5,10 @@ import copy
 import numpy as np
 
 from mpimasha import state
-from mpimasha.communicator import Communicator
+from mpimasha.mpi.communicator import Communicator
 from mpimasha.problems.bilinear import Bilinear
-from mpimasha.run import Run, solve
-from mpimasha.stop import Stop
+from mpimasha.solver.run import Run, solve
+from mpimasha.solver.stop import Stop
 from mpimasha.testing.draws import called, samples, vectors
 from mpimasha.testing.tape import Tape, replay, restored
 

@@ -4,7 +4,7 @@ import copy
 
 import numpy as np
 
-from mpimasha.communicator import Communicator
+from mpimasha.mpi.communicator import Communicator
 from mpimasha.randomness import generator
 from mpimasha.testing.draws import called
 from mpimasha.testing.saddles import check_gradient, check_saddle

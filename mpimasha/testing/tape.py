@@ -7,10 +7,10 @@ messages, then ranks that exchange them really go through the same states; no ra
 import copy
 
 from mpimasha import state
-from mpimasha.channel import Channel
-from mpimasha.communicator import Communicator
-from mpimasha.fleet import Fleet
+from mpimasha.channels.channel import Channel
+from mpimasha.fleet.fleet import Fleet
 from mpimasha.ledger import Ledger
+from mpimasha.mpi.communicator import Communicator
 
 
 class Tape:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from mpimasha.compressors.base import ANY, COMMON_MASK, INDEPENDENT, PARTITION
-from mpimasha.run import WIRES
+from mpimasha.solver.run import WIRES
 from mpimasha.testing.draws import SIGMAS, bound, called, rounding, samples, slack, vectors
 
 _UNSEEN = 15  # events: a Poisson number of this mean is 0 once in 3e6

@@ -4,14 +4,14 @@ import copy
 
 import numpy as np
 
+from mpimasha.channels.transports.base import byte_buffer, lay_out, message_bytes
 from mpimasha.compressors.base import message
 from mpimasha.errors import UserError
 from mpimasha.linear import Linear
 from mpimasha.randomness import generator
-from mpimasha.run import WIRES
+from mpimasha.solver.run import WIRES
 from mpimasha.testing.bill import check_bill
 from mpimasha.testing.draws import bound, called, decoded, rounding, samples, transmitted
-from mpimasha.transports.base import byte_buffer, lay_out, message_bytes
 
 DIMENSIONS = (1, 2, 8, 65, 1025)  # besides the one asked for
 

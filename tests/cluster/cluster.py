@@ -14,8 +14,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from mpimasha import launch
-from mpimasha.postbox import die_with
+from mpimasha.mpi import launch
+from mpimasha.mpi.postbox import die_with
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "squeue", "scontrol", "scancel")
 _PATIENCE = 30.0  # seconds for a daemon to answer, and for jobs to leave

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from mpimasha import launch
+from mpimasha.mpi import launch
 from tests.rundirs import content, ranks_of, whole
 
 pytestmark = [pytest.mark.slurm, pytest.mark.timeout(200)]

@@ -8,11 +8,11 @@ from test_local_parts import Affine
 from test_ranks_do_not_matter import CASES, bilinear, bytes_of, regression, sampled
 
 import mpimasha as mm
-from mpimasha import cli
-from mpimasha.checkpoint import Checkpoints, Saving
+from mpimasha.commands import cli
 from mpimasha.methods import METHODS
-from mpimasha.observers import Observer
 from mpimasha.problems.adversarial_mlp import AdversarialMLP
+from mpimasha.solver.checkpoint import Checkpoints, Saving
+from mpimasha.solver.observers import Observer
 
 ROUNDS, EVERY = 24, 5
 SUMMARY = ("rounds", "uplink_bits_per_worker", "downlink_bits_per_worker", "operator_calls", "residual", "gap",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import mpimasha as mm
-from mpimasha import shards
-from mpimasha.communicator import Communicator
-from mpimasha.sparse_rows import SparseRows
+from mpimasha.data import shards
+from mpimasha.data.sparse_rows import SparseRows
+from mpimasha.mpi.communicator import Communicator
 
 WORKERS = 5
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import mpimasha as mm
-from mpimasha.observers import Observer
+from mpimasha.solver.observers import Observer
 
 WORKERS = 5
 ILL = 2  # the worker with a fault: of the middle rank of three

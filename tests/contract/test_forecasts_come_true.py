@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from mpimasha import state
-from mpimasha.channel import Channel
-from mpimasha.communicator import Communicator
+from mpimasha.channels.channel import Channel
 from mpimasha.compressors import COMPRESSORS
 from mpimasha.compressors.randk import RandK
-from mpimasha.config import experiment, override_all
-from mpimasha.doctor import experiment as findings
 from mpimasha.doctor import needs
+from mpimasha.doctor import experiment as findings
+from mpimasha.experiment.config import experiment, override_all
 from mpimasha.methods import METHODS
+from mpimasha.mpi.communicator import Communicator
 from mpimasha.problems.bilinear import Bilinear
-from mpimasha.run import Run
+from mpimasha.solver.run import Run
 
 ROUNDS = 3
 UNBIASED = ("randk:7", "randk:3,indices=true", "permk", "qsgd:4")

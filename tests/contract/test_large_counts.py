@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import mpimasha as mm
-from mpimasha.communicator import Communicator
-from mpimasha.transports import TRANSPORTS
+from mpimasha.channels.transports import TRANSPORTS
+from mpimasha.mpi.communicator import Communicator
 
 INT = 2**31 - 1
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import mpimasha as mm
-from mpimasha.communicator import Communicator
-from mpimasha.observers import Observer
+from mpimasha.mpi.communicator import Communicator
+from mpimasha.solver.observers import Observer
 
 ROUNDS = 60
 M, N = 7, 26  # M divides neither n nor n's messages

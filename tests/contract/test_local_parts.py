@@ -5,10 +5,10 @@ import pytest
 
 import mpimasha as mm
 from mpimasha import state
-from mpimasha.draw import Lots
-from mpimasha.observers import Observer
+from mpimasha.fleet.draw import Lots
 from mpimasha.problems.adversarial_mlp import AdversarialMLP
-from mpimasha.proximal import Zero
+from mpimasha.problems.proximal import Zero
+from mpimasha.solver.observers import Observer
 
 N, SIZES, SAMPLES, SEED = 6, (3, 1, 0, 2), 3, 7
 WORKERS, SIZE = len(SIZES), N + sum(SIZES)

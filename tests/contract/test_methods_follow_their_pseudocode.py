@@ -9,11 +9,11 @@ import oracles
 import pytest
 
 import mpimasha as mm
+from mpimasha.channels.memory import ErrorFeedback, Shift
 from mpimasha.compressors.base import message
-from mpimasha.draw import Draw, Lots
+from mpimasha.fleet.draw import Draw, Lots
 from mpimasha.kernels import hashing
 from mpimasha.linear import Linear
-from mpimasha.memory import ErrorFeedback, Shift
 from mpimasha.methods import METHODS, adaptive
 from mpimasha.randomness import COMMON, Stream
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import mpimasha as mm
-from mpimasha.observers import Observer
+from mpimasha.solver.observers import Observer
 
 ROUNDS = 40
 COUNTED = ("round", "uplink_bits", "downlink_bits", "exchanges", "operator_calls")

@@ -73,7 +73,7 @@ def test_messages_are_what_they_say_and_cost(bound):
 
 @pytest.mark.parametrize("name", [name for name, cls in PROBLEMS.items() if not cls.scored])
 def test_operators_constants_and_solutions_fit(name):
-    """Networks are not monotone: tests/unit/test_adversarial.py has their operators."""
+    """Networks are not monotone: tests/unit/problems/test_adversarial.py has their operators."""
     made = problem(name)
     check_operator(made, mean=whole(made), radius=0.5)
 

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import pytest
 
-from mpimasha.communicator import Communicator
-from mpimasha.watch import watched
+from mpimasha.mpi.communicator import Communicator
+from mpimasha.mpi.watch import watched
 
 
 def watchers():

@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import linprog
 
 import mpimasha as mm
-from mpimasha.observers import Observer
+from mpimasha.solver.observers import Observer
 
 ROUNDS = (125, 500, 2000, 8000)
 

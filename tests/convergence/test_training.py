@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 import mpimasha as mm
-from mpimasha.attacks import PGD, Ball
-from mpimasha.communicator import Communicator
+from mpimasha.mpi.communicator import Communicator
+from mpimasha.networks.attacks import PGD, Ball
 from mpimasha.problems.adversarial_mlp import AdversarialMLP
 from mpimasha.problems.adversarial_transformer import AdversarialTransformer
 

@@ -20,8 +20,10 @@ from types import SimpleNamespace
 import numba
 import pytest
 
-from mpimasha import cli, config, launch, matrix, plugins
 from mpimasha.__main__ import main
+from mpimasha.commands import cli
+from mpimasha.experiment import config, matrix, plugins
+from mpimasha.mpi import launch
 from mpimasha.testing import check_unbiased, check_wire
 from tests.blocks import ROOT, Block, Checker, blocks, pages, same
 
@@ -36,7 +38,7 @@ NOT_RUN = {  # how a command begins -> why no test here runs it
     "apt-get install": "installs as root",
     "pytest": "runs all tests",
     "python jobs/experiments/family.py": "needs an hour",
-    "mpimasha bench kernels": "needs minutes, and PyTorch; its rows are those of tests/unit/test_bench.py",
+    "mpimasha bench kernels": "needs minutes, and PyTorch; its rows are those of tests/unit/bench/test_bench.py",
     "sbatch": "needs SLURM: tests/cluster",
     "mpimasha resume runs/slurm-1234": "the folder of such a job",
     "mpimasha bench networks": "needs PyTorch; likewise",

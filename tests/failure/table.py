@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mpimasha import launch, launcher
+from mpimasha.mpi import launch, launcher
 
 VICTIM = [sys.executable, str(Path(__file__).parent / "victim.py"), "-n", "4"]
 RUN = [sys.executable, "-m", "mpimasha", "run", "-n", "4", "bilinear"]

@@ -14,8 +14,9 @@ import pytest
 from processes import below
 from rundirs import content, ranks_of
 
-from mpimasha import cli, launch
+from mpimasha.commands import cli
 from mpimasha.kernels import _jit
+from mpimasha.mpi import launch
 
 pytestmark = pytest.mark.launches
 

@@ -108,7 +108,7 @@ def test_ranks_that_cannot_see_the_box_end_with_the_code_themselves(run_job, mpi
     elsewhere = tmp_path / "elsewhere.sh"
     elsewhere.write_text(f'#!/bin/sh\nMPIMASHA_POSTBOX=/nonexistent exec "{mpiexec}" "$@"\n')
     elsewhere.chmod(0o755)
-    start = ("import sys; from mpimasha import launch; "
+    start = ("import sys; from mpimasha.mpi import launch; "
              "sys.exit(launch.spawn(2, sys.argv[3:], sys.argv[1], sys.argv[2:3]))")
     job = run_job([sys.executable, "-c", start, str(elsewhere), VICTIM, f"code{code}"])
     assert job.returncode == code

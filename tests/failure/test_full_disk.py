@@ -11,7 +11,9 @@ from types import SimpleNamespace
 import pytest
 
 import mpimasha as mm
-from mpimasha import files, launch, observers
+from mpimasha import files
+from mpimasha.mpi import launch
+from mpimasha.solver import observers
 
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="prlimit and /dev/full are Linux's")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mpimasha import environment
+from mpimasha.mpi import environment
 
 ROOT = Path(__file__).parents[2]
 

@@ -27,8 +27,9 @@ from dataclasses import dataclass
 import pytest
 from rundirs import content, ranks_of, round_of, whole
 
-from mpimasha import cli, launch
+from mpimasha.commands import cli
 from mpimasha.kernels import _jit
+from mpimasha.mpi import launch
 
 KILLS = int(os.environ.get("MPIMASHA_TEST_KILLS", "4"))
 SEED = int(os.environ.get("MPIMASHA_TEST_KILLS_SEED", "5"))

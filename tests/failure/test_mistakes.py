@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mpimasha import launch, launcher
 from mpimasha.errors import UserError
+from mpimasha.mpi import launch, launcher
 
 
 def ours(errors):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from processes import SOON, wait_until_gone
 
-from mpimasha import launch
+from mpimasha.mpi import launch
 
 pytestmark = pytest.mark.launches
 

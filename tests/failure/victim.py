@@ -11,8 +11,9 @@ import time
 import types
 from pathlib import Path
 
-from mpimasha import __main__, environment, launch
+from mpimasha import __main__
 from mpimasha.errors import UserError
+from mpimasha.mpi import environment, launch
 
 VICTIM, ROUND, ROUNDS = 2, 50, 200
 STALL_AFTER = 1.0  # seconds, where the victim keeps the others waiting
@@ -59,8 +60,8 @@ def execute(how, comm):
     """Rounds of a small Allreduce, in one of which the victim fails as it was told."""
     import numpy as np
 
-    from mpimasha.communicator import Communicator
-    from mpimasha.watch import watched
+    from mpimasha.mpi.communicator import Communicator
+    from mpimasha.mpi.watch import watched
 
     if how == "user-error":
         raise UserError("no problem of that name")
@@ -98,6 +99,6 @@ if __name__ == "__main__":
         launch.world = lambda: fail(lambda: die(sys.argv[1].removeprefix("early-")))
     if sys.argv[1] == "stall-one-thread":
         launch.world = one_thread
-    sys.modules["mpimasha.cli"] = types.SimpleNamespace(
+    sys.modules["mpimasha.commands.cli"] = types.SimpleNamespace(
         parse=parse, execute=lambda options, comm: execute(sys.argv[1], comm))
     sys.exit(__main__.main())

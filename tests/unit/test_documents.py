@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mpimasha import cli
+from mpimasha.commands import cli
 
 ROOT = Path(__file__).parents[2]
 

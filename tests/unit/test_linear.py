@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mpimasha import state
+from mpimasha.channels.memory import ErrorFeedback
 from mpimasha.linear import Linear
-from mpimasha.memory import ErrorFeedback
 from mpimasha.methods.masha1 import Masha1
 from mpimasha.methods.masha2 import Masha2
 from mpimasha.problems.base import Problem
-from mpimasha.proximal import Balls
-from mpimasha.run import Run
+from mpimasha.problems.proximal import Balls
+from mpimasha.solver.run import Run
 from mpimasha.state import PerWorker, Shared
 
 N = 7

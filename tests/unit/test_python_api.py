@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 import mpimasha
-from mpimasha import (Bilinear, Compressor, Extragradient, Identity, Masha1, Masha2, Method, Optimistic, PermK,
-                      PerWorker, Problem, QSGD, RandK, RobustRegression, Run, Shared, Stop, TopK, UserError, solve)
-from mpimasha import environment
-from mpimasha.observers import Observer
-from mpimasha.proximal import Proximal
+from mpimasha import (QSGD, Bilinear, Compressor, Extragradient, Identity, Masha1, Masha2, Method, Optimistic,
+                      PerWorker, PermK, Problem, RandK, RobustRegression, Run, Shared, Stop, TopK, UserError, solve)
+from mpimasha.mpi import environment
+from mpimasha.problems.proximal import Proximal
+from mpimasha.solver.observers import Observer
 
 ROOT = Path(mpimasha.__file__).resolve().parent.parent
 NAMES = sorted(mpimasha._PUBLIC)
@@ -63,7 +63,7 @@ def test_every_name_is_the_same_object_in_whatever_order_names_are_asked_for():
 import subprocess, sys
 import mpimasha
 names = sorted(mpimasha._PUBLIC)
-import mpimasha.cli, mpimasha.reference
+import mpimasha.commands.cli, mpimasha.solver.reference
 for name in names + names[::-1]:
     value = getattr(mpimasha, name)
     assert callable(value), name

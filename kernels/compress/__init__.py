@@ -1,0 +1,1 @@
+"""Compression: choosing, rounding and packing what is sent."""

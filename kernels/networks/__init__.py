@@ -1,0 +1,1 @@
+"""What is not a matrix product in a network."""

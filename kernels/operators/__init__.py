@@ -1,0 +1,1 @@
+"""Operators and proximal maps of the problems."""

@@ -1,0 +1,1 @@
+"""How a mean over the workers is obtained: memories, the server, transports."""

@@ -1,0 +1,1 @@
+"""Readers: samples and images, whole or a rank's part of them."""

@@ -1,0 +1,1 @@
+"""What is described in a file, and where its results lie on disk."""
