@@ -1,24 +1,22 @@
 """Tests over several ranks.
 
 A test marked ``ranks(2, 3)`` is run twice by a plain ``pytest``: as ``mpiexec -n 2 python -m pytest
-THIS_TEST`` and again with 3.  Inside, its body runs on every rank and `comm` is the world.  Under
-``mpirun -n 4 python -m pytest --with-mpi`` it runs in that world instead.  A test marked ``launches``
-starts jobs of its own.
+THIS_TEST`` and again with 3, those of a file together.  Inside, its body runs on every rank and `comm` is the world.
+Under ``mpirun -n 4 python -m pytest --with-mpi`` it runs in that world instead.  A test marked ``launches``
+starts jobs of its own; one marked ``slow`` waits for ``pytest -m slow``, ``pytest -m ""`` runs all.
 """
 
 import functools
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from jobs import LIMIT, start_job
 
 from mpimasha.errors import LaunchError
 from mpimasha.mpi import environment, launch
@@ -28,53 +26,9 @@ environment.prepare()
 SIZE = environment.launched_ranks() or 1
 RANK = environment.launched_rank() or 0
 REPORTS = "MPIMASHA_TEST_REPORTS"  # the folder in which ranks started by `RankedTest` leave theirs
-LIMIT = 60  # seconds for one launch, unless the marker says limit=
 
 
 # -- jobs --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a job ended, and when (``time.time()``)."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-    time: float
-    timed_out: bool
-
-
-def start_job(command, limit=LIMIT, env=None, cwd=None):
-    """Run `command` to its end, or end it after `limit` seconds; nothing it started outlives it."""
-    env = launch.job_environment() | (env or {})
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        process = subprocess.Popen(command, env=env, cwd=cwd, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-                                   process_group=0)
-        try:
-            process.wait(limit)
-            timed_out = False
-        except BaseException as error:
-            _end(process)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            timed_out = True
-        ended = time.time()
-        return Ended(process.returncode, _text(out), _text(err), ended, timed_out)
-
-
-def _text(file):
-    file.seek(0)
-    return file.read().decode(errors="replace")
-
-
-def _end(process):
-    process.terminate()  # launchers pass it on to the ranks, which are in process groups of their own
-    try:
-        process.wait(5)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 @pytest.fixture
@@ -118,7 +72,7 @@ def comm():
     return comm
 
 
-# -- outside: one launch a test and number of ranks ----------------------------------------------
+# -- outside: one launch a file and number of ranks -----------------------------------------------
 
 
 class RanksFailed(Exception):
@@ -138,25 +92,41 @@ class RankedTest(pytest.Item):
         mpiexec, reason = find_launcher()
         if mpiexec is None:
             pytest.skip(reason)
-        limit = self.get_closest_marker("ranks").kwargs.get("limit", LIMIT)
-        with tempfile.TemporaryDirectory(prefix="mpimasha-test-", ignore_cleanup_errors=True) as folder:
-            options = ["-q", "--no-header", f"--basetemp={folder}/tmp", "-o", f"faulthandler_timeout={0.9 * limit}",
-                       "-o", "timeout=0", "-p", "no:cacheprovider", "-p", "no:hypothesispytest"]  # costs a second
-            job = start_job([mpiexec, "-n", str(self.ranks), sys.executable, "-m", "pytest", *options, self.nodeid],
-                            limit, {REPORTS: folder}, self.config.rootpath)
-            reports = {rank: _report(folder, rank) for rank in range(self.ranks)}
-        self._judge(job, reports, limit)
+        told = self.session.stash.setdefault(TOLD, {})
+        if self.nodeid not in told:
+            told |= self._launched(mpiexec)
+        self._judge(*told[self.nodeid])
 
-    def _judge(self, job, reports, limit):
-        outcomes = {report["outcome"] for report in reports.values()}
-        if job.returncode == 0 and outcomes == {"skipped"}:
+    def _launched(self, mpiexec):
+        """{test: (job, what each rank reported)} of this test and of those after it that the same launch can run."""
+        items = self.session.items
+        tests = [item for item in items[items.index(self):] if isinstance(item, RankedTest)
+                 and (item.path, item.ranks) == (self.path, self.ranks)]
+        with tempfile.TemporaryDirectory(prefix="mpimasha-test-", ignore_cleanup_errors=True) as folder:
+            options = ["-q", "-m", "", "--no-header", f"--basetemp={folder}/tmp", "-p", "no:cacheprovider",
+                       "-p", "no:hypothesispytest"]  # costs a second
+            job = start_job([mpiexec, "-n", str(self.ranks), sys.executable, "-m", "pytest", *options,
+                             *(test.nodeid for test in tests)],
+                            sum(limit(test) for test in tests) + LIMIT, {REPORTS: folder}, self.config.rootpath)
+            reports = [_reports(folder, rank) for rank in range(self.ranks)]
+        told = {test.nodeid: (job, [report.get(test.nodeid, SILENT) for report in reports]) for test in tests}
+        outcomes = {word["outcome"] for _, said in told.values() for word in said}
+        if job.returncode and outcomes <= {"passed", "skipped"}:
+            told[self.nodeid] = job, [SILENT] * self.ranks
+        # after one that ended the job the others get a launch of their own
+        return {test: (job, said) for test, (job, said) in told.items()
+                if test == self.nodeid or all(word != SILENT for word in said)}
+
+    def _judge(self, job, reports):
+        outcomes = {report["outcome"] for report in reports}
+        if outcomes == {"skipped"}:
             pytest.skip(reports[0]["text"])
-        if job.returncode == 0 and outcomes == {"passed"}:
+        if outcomes == {"passed"}:
             return
         said = [f"-- rank {rank} of {self.ranks}: {report['outcome']}\n{report['text']}"
-                for rank, report in reports.items()]
-        ending = f"killed after {limit} s" if job.timed_out else f"exit code {job.returncode}"
+                for rank, report in enumerate(reports)]
         if "failed" not in outcomes:  # a crash, or a rank that never came back
+            ending = "killed: it took too long" if job.timed_out else f"exit code {job.returncode}"
             said += [f"-- {ending}\n{job.stdout}{job.stderr}"]
         raise RanksFailed("\n".join(said))
 
@@ -167,18 +137,30 @@ class RankedTest(pytest.Item):
         return self.original.reportinfo()
 
 
-def _report(folder, rank):
+TOLD = pytest.StashKey()
+SILENT = {"outcome": "silent", "text": ""}
+
+
+def limit(item):
+    """Seconds for a test marked `ranks`."""
+    return item.get_closest_marker("ranks").kwargs.get("limit", LIMIT)
+
+
+def _reports(folder, rank):
+    """{test: {"outcome", "text"}} of what one rank told."""
     try:
-        return json.loads(Path(folder, f"rank.{rank}").read_text())
+        lines = Path(folder, f"rank.{rank}").read_text().splitlines()
     except FileNotFoundError:
-        return {"outcome": "silent", "text": ""}
+        return {}
+    return {told.pop("test"): told for told in map(json.loads, lines)}
 
 
 def pytest_generate_tests(metafunc):
     marker = metafunc.definition.get_closest_marker("ranks")
     if marker is not None:
         metafunc.fixturenames.append("ranks")
-        metafunc.parametrize("ranks", marker.args if SIZE == 1 else (SIZE,), ids=lambda n: f"n={n}")
+        later = [pytest.param(n, marks=pytest.mark.slow) for n in marker.kwargs.get("slow", ())]
+        metafunc.parametrize("ranks", [*marker.args, *later] if SIZE == 1 else (SIZE,), ids=lambda n: f"n={n}")
 
 
 @pytest.hookimpl(trylast=True)
@@ -210,6 +192,8 @@ class Rank:
         asked = any(self.config.getoption(option, False) for option in ("--with-mpi", "--only-mpi"))
         if asked and item.get_closest_marker("ranks"):
             item.add_marker(pytest.mark.mpi)
+        if self.reports:  # a rank that hangs shows its stacks and ends the job
+            item.add_marker(pytest.mark.timeout(0.9 * limit(item), method="thread"), append=False)
 
     def pytest_runtest_logreport(self, report):
         if report.when == "call" or not report.passed:
@@ -222,9 +206,8 @@ class Rank:
         text = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else report.longreprtext
         text += "".join(f"\n-- {title}\n{content}" for title, content in report.sections)
         if self.reports:
-            draft = Path(self.reports, f".rank.{RANK}")
-            draft.write_text(json.dumps({"outcome": report.outcome, "text": text}))
-            draft.replace(Path(self.reports, f"rank.{RANK}"))
+            with Path(self.reports, f"rank.{RANK}").open("a") as file:
+                file.write(json.dumps({"test": report.nodeid, "outcome": report.outcome, "text": text}) + "\n")
         elif report.failed:
             terminal = self.config.get_terminal_writer()
             terminal.write(f"\n-- rank {RANK} of {SIZE}: {report.nodeid} failed\n{text}\n")

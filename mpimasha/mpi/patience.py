@@ -31,8 +31,13 @@ def with_a_launcher(seconds=LAUNCHER):
 
     timer = threading.Timer(seconds, give_up)
     timer.daemon = True
+    deaf = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as in a script's background job
+    if deaf:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     timer.start()
     try:
         yield
     finally:
         timer.cancel()
+        if deaf:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from lanes import fast
 from test_local_parts import Affine
 from test_ranks_do_not_matter import CASES, bilinear, bytes_of, regression, sampled
 
@@ -64,6 +65,7 @@ MORE = {
                  "float32"),
 }
 ALL = CASES | MORE
+ONE_EACH = {type(method): case for case, (_, method, *_) in reversed(ALL.items())}
 # Resumed on another number of ranks; variables of workers only where all have some, as in "mlp".
 SOME = [case for case in [*MORE, *list(CASES)[::4]] if not case.startswith("local parts")]
 
@@ -124,7 +126,7 @@ def test_every_method_is_among_the_cases():
     assert {type(method) for _, method, *_ in ALL.values()} == set(METHODS.values())
 
 
-@pytest.mark.parametrize("case", ALL)
+@pytest.mark.parametrize("case", fast(ALL, *ONE_EACH.values()))
 def test_a_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(case, tmp_path):
     whole = solved(*ALL[case])
     interrupted(case, tmp_path)
@@ -151,7 +153,7 @@ def test_a_run_saved_on_three_ranks_goes_on_on_one_two_and_three(comm, tmp_path)
     assert not found, "\n".join(found)
 
 
-@pytest.mark.ranks(4, limit=240)
+@pytest.mark.ranks(slow=(4,), limit=240)
 def test_a_run_saved_on_four_ranks_goes_on_for_200_rounds_on_one_two_and_three(comm, tmp_path):
     """The same to the last bit, where 1e-9 was asked for.  Every third method: all of them take a minute more."""
     parts, found = {n: comm.Split(comm.rank < n) for n in (1, 2, 3)}, []

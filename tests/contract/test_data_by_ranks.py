@@ -54,7 +54,7 @@ def constants(problem):
     return problem.L, [problem.lipschitz(m) for m in range(WORKERS)], problem.identity(), problem.n, problem.N
 
 
-@pytest.mark.ranks(2, 3, 4)
+@pytest.mark.ranks(3, slow=(2, 4))
 def test_every_rank_holds_its_workers_shards_of_the_serial_problem_and_no_others(comm, folder):
     found = []
     for case, make in problems(folder).items():
@@ -82,7 +82,7 @@ def _base(X):
     return array
 
 
-@pytest.mark.ranks(2, 3, limit=120)
+@pytest.mark.ranks(3, slow=(2,), limit=120)
 def test_runs_on_files_are_bit_identical_to_the_serial_ones(comm, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     found = []
@@ -104,7 +104,7 @@ def test_loading_bytes_are_no_bytes_of_the_rounds(comm, folder):
     assert world.sent["rounds"] == world.sent["observers"] == 0 < world.sent["set-up"]
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(3, slow=(2,))
 def test_a_problem_loaded_by_ranks_is_loaded_again_by_fewer(comm, folder):
     problem = mm.RobustRegression(data=f"{folder}/set.svm", workers=WORKERS)
     problem.load(Communicator(comm))
@@ -126,7 +126,7 @@ def said(problem, comm):
     return None
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(3, slow=(2,))
 def test_what_is_wrong_with_a_file_is_known_to_all_ranks(comm, folder):
     if comm.rank == 0:
         text = open(f"{folder}/set.svm").read().split("\n")
@@ -171,6 +171,7 @@ def test_a_mistake_known_only_after_reading_is_one_sentence_and_exit_code_2(run_
         assert set(os.listdir(tmp_path)) == before
 
 
+@pytest.mark.slow
 @pytest.mark.launches
 def test_a_comparison_on_a_file_checks_every_block_after_reading(run_job, tmp_path):
     (tmp_path / "good.svm").write_text("1 1:1\n-1 2:1\n1 1:1\n")

@@ -194,7 +194,7 @@ def bytes_of(array):
     return b"" if array is None else array.tobytes()
 
 
-@pytest.mark.ranks(3, 4, limit=240)
+@pytest.mark.ranks(3, slow=(4,), limit=240)
 def test_a_run_is_bit_identical_to_the_serial_one(comm, no_cache):
     found = []
     for case, arguments in CASES.items():
@@ -225,7 +225,7 @@ def test_the_star_and_the_replicated_server_compute_the_same(comm, no_cache):
         assert gathered.downlink_bits_per_worker == star.downlink_bits_per_worker
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(3, slow=(2,))
 def test_an_unordered_sum_differs_in_the_last_bits_only_and_keeps_replicas_alike(comm, no_cache):
     for compressor in (mm.Identity(), mm.RandK(5, mask="shared")):
         method = mm.Masha1(compressor, gamma=0.05, tau=0.8)

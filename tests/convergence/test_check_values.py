@@ -4,6 +4,7 @@ Problem A: x, y in R^50, 10 workers, kappa 100, heterogeneity 0.5, values of 32 
 """
 
 import pytest
+from lanes import fast
 
 import mpimasha as mm
 
@@ -36,14 +37,14 @@ def solved(name, comm=None):
     return mm.solve(mm.Bilinear(), MBIT[name][0], wire="float32", stop=TARGET, comm=comm)
 
 
-@pytest.mark.parametrize("name", MBIT)
+@pytest.mark.parametrize("name", fast(MBIT, "eg", "og", "masha1-absmax", "diana_og"))
 def test_problem_a_costs_the_bits_of_the_independent_simulation(name):
     result = solved(name)
     assert result.converged
     assert result.uplink_bits_per_worker / 1e6 == pytest.approx(MBIT[name][1], rel=SPREAD)
 
 
-@pytest.mark.parametrize("name", MBIT_BOTH_WAYS)
+@pytest.mark.parametrize("name", fast(MBIT_BOTH_WAYS, "eg"))
 def test_problem_a_in_both_directions_costs_the_bits_of_the_independent_simulation(name):
     method, mbit = MBIT_BOTH_WAYS[name]
     result = mm.solve(mm.Bilinear(), method, wire="float32", stop=TARGET)
@@ -51,6 +52,7 @@ def test_problem_a_in_both_directions_costs_the_bits_of_the_independent_simulati
     assert (result.uplink_bits_per_worker + result.downlink_bits_per_worker) / 1e6 == pytest.approx(mbit, rel=SPREAD)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wire", ["float32", "float64"])
 def test_a_compressed_refresh_has_no_floor(wire):
     """From 1e-4 to 1e-20 at the rate from 1 to 1e-4."""
@@ -61,7 +63,7 @@ def test_a_compressed_refresh_has_no_floor(wire):
     assert result.rounds == pytest.approx(5 * first, rel=0.2)
 
 
-@pytest.mark.ranks(2, 3, limit=120)
+@pytest.mark.ranks(slow=(2, 3), limit=120)
 def test_whole_runs_on_ranks_are_bit_identical_to_serial_ones(comm):
     for name in ("og", "masha1-randk"):
         serial, parallel = solved(name), solved(name, comm)

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from lanes import fast
 from affine import Affine
 
 import mpimasha as mm
@@ -43,7 +44,8 @@ PROBLEMS = {
 }
 
 
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", fast(PROBLEMS, "2 workers", "flat rotation", "regression", "policy evaluation",
+                                       "nemirovski"))
 def test_the_default_converges_with_no_option(name):
     if name.startswith(("regression", "group")):
         pytest.importorskip("sklearn")
@@ -54,8 +56,8 @@ def test_the_default_converges_with_no_option(name):
 
 @pytest.mark.parametrize("options", [{}, {"down": mm.AbsMax(2)}, {"gamma": "safe"}, {"participation": 0.5}],
                          ids=lambda options: "-".join(options) or "alone")
-@pytest.mark.parametrize("name", ["10 workers", "heterogeneity 10.0", "flat rotation",
-                                  "one active worker of eight", "policy evaluation"])
+@pytest.mark.parametrize("name", fast(["10 workers", "heterogeneity 10.0", "flat rotation",
+                                       "one active worker of eight", "policy evaluation"], "10 workers"))
 def test_it_does_so_in_both_directions_at_the_safe_step_and_in_part(name, options):
     result = mm.solve(PROBLEMS[name](0), mm.DianaOG(**options), wire="float32")
     assert result.converged, (result.status, result.rounds, result.relative_error)
@@ -81,7 +83,8 @@ def mbit(problem, method=None, stop=TARGET, seed=0):
     return result.uplink_bits_per_worker / 1e6, result.downlink_bits_per_worker / 1e6
 
 
-@pytest.mark.parametrize("options, most", [({}, 0.45), ({"workers": 50}, 0.45), ({"kappa": 1000.0}, 5.3)], ids=str)
+@pytest.mark.parametrize("options, most", fast([({}, 0.45), ({"workers": 50}, 0.45), ({"kappa": 1000.0}, 5.3)], 0),
+                         ids=str)
 def test_the_default_on_problem_a(options, most):
     for seed in range(1 if options else 3):
         assert mbit(mm.Bilinear(seed=seed, **options), seed=seed)[0] <= most
@@ -91,6 +94,7 @@ def test_both_directions_on_problem_a():
     assert sum(mbit(mm.Bilinear(), mm.DianaOG(mm.AbsMax(1), down=mm.AbsMax(2)))) <= 1.35
 
 
+@pytest.mark.slow
 def test_label_sorted_regression_takes_an_eighth_of_the_bits_of_tuned_og():
     """The best step of OG lies between 4.7/L and 5.1/L: from 5.2/L on it diverges."""
     pytest.importorskip("sklearn")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from lanes import fast
 from scipy.optimize import linprog
 
 import mpimasha as mm
@@ -29,7 +30,7 @@ class Averages(Observer):
             self.kept[run.k] = (run.average.copy(), row["gap_average"])
 
 
-@pytest.mark.parametrize("method", [mm.Masha1(mm.QSGD(4)), mm.Masha1(mm.PermK()), mm.Extragradient()],
+@pytest.mark.parametrize("method", fast([mm.Masha1(mm.QSGD(4)), mm.Masha1(mm.PermK()), mm.Extragradient()], 1),
                          ids=lambda m: f"{m.name}-{m.compressor}")
 def test_the_gap_of_the_average_falls_like_one_over_k_to_the_value_of_the_game(method):
     game, averages = mm.MatrixGame(game="policeman_burglar", size=100), Averages()

@@ -7,6 +7,7 @@ and two standard errors above it must lie below the bound.
 import numpy as np
 import oracles
 import pytest
+from lanes import fast
 
 import mpimasha as mm
 from mpimasha import state
@@ -91,7 +92,7 @@ def test_extragradient_contracts_in_every_round():
         falls_in_every_round(run, lambda: np.sum((run.method.iterate - z_star)**2), factor)
 
 
-@pytest.mark.parametrize("gamma", ["theory", "0.1/L", "0.49/L"])
+@pytest.mark.parametrize("gamma", fast(["theory", "0.1/L", "0.49/L"], "theory"))
 def test_optimistic_contracts_in_every_round(gamma):
     """Phi = |z-z*|^2 + 2 gamma <F(z) - F(z_prev), z* - z> + gamma L |z - z_prev|^2."""
     for problem, F, z_star in deterministic_problems():
@@ -189,7 +190,7 @@ def is_as_fast_as_its_theorem(looks):
 
 
 @pytest.mark.parametrize("compressor", COMPRESSORS)
-@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("problem", fast(PROBLEMS, "bilinear"))
 def test_masha1_is_as_fast_as_its_theorem(problem, compressor):
     problem, seeds = problem_and_seeds(problem)
     looks = bound_and_estimate(problem, mm.Masha1(COMPRESSORS[compressor]), seeds, weight=lambda tau: tau)
@@ -197,7 +198,7 @@ def test_masha1_is_as_fast_as_its_theorem(problem, compressor):
 
 
 @pytest.mark.parametrize("compressor", COMPRESSORS)
-@pytest.mark.parametrize("problem", ["bilinear", "heterogeneous"])
+@pytest.mark.parametrize("problem", fast(["bilinear", "heterogeneous"], "bilinear"))
 def test_masha1_with_the_previous_iterate_is_as_fast_as_its_theorem(problem, compressor):
     """On |z - z*|^2 + |w - z*|^2."""
     problem, seeds = problem_and_seeds(problem)
@@ -206,7 +207,7 @@ def test_masha1_with_the_previous_iterate_is_as_fast_as_its_theorem(problem, com
     assert is_as_fast_as_its_theorem(looks), looks
 
 
-@pytest.mark.parametrize("problem", ["bilinear", "heterogeneous"])
+@pytest.mark.parametrize("problem", fast(["bilinear", "heterogeneous"], "bilinear"))
 @pytest.mark.parametrize("up, down", [(mm.QSGD(4), mm.QSGD(4)), (mm.PermK(), mm.RandK(8)),
                                       (mm.RandK(4, mask="shared"), None)], ids=str)
 def test_masha1_in_both_directions_or_with_one_mask_is_as_fast_as_its_theorem(problem, up, down):
@@ -228,7 +229,7 @@ class ForgottenMean(mm.Masha1):
         self.Fw = before
 
 
-@pytest.mark.parametrize("problem", ["bilinear", "heterogeneous"])
+@pytest.mark.parametrize("problem", fast(["bilinear", "heterogeneous"], "bilinear"))
 @pytest.mark.parametrize("case", REFRESHES)
 @pytest.mark.parametrize("method, holds", [(mm.Masha1, True), (ForgottenMean, False)], ids=["masha1", "mistaken"])
 def test_a_compressed_refresh_is_as_fast_as_its_theorem(method, holds, case, problem):
@@ -290,7 +291,7 @@ def rounds_to(method, levels=(1e-1, 1e-13, 1e-25), limit=20_000):
     return found
 
 
-@pytest.mark.parametrize("method", LINEAR)
+@pytest.mark.parametrize("method", fast(LINEAR, "masha1-qsgd", "masha2-topk"))
 def test_masha_converges_linearly_to_rounding(method):
     """As many rounds for the second twelve digits as for the first."""
     start, middle, end = rounds_to(LINEAR[method])

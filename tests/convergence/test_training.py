@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from lanes import fast
 
 import mpimasha as mm
 from mpimasha.mpi.communicator import Communicator
@@ -31,7 +32,7 @@ def trained(method, radius):
     return result, judged(problem, result)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", fast(METHODS, "masha1"))
 def test_adversarial_training_defends_and_standard_training_does_not(name):
     result, (clean, robust) = trained(METHODS[name], radius=0.15)
     assert robust >= 0.35 and clean > 0.6
@@ -41,6 +42,7 @@ def test_adversarial_training_defends_and_standard_training_does_not(name):
     assert result.uplink_bits_per_worker + result.downlink_bits_per_worker < dense / 4
 
 
+@pytest.mark.slow
 def test_a_transformer_learns():
     pytest.importorskip("sklearn")
     problem = AdversarialTransformer(width=16, layers=1, heads=2, hidden=32, workers=4, radius=0.05)
@@ -61,7 +63,7 @@ COMPRESSED = {
 }
 
 
-@pytest.mark.parametrize("name", COMPRESSED)
+@pytest.mark.parametrize("name", fast(COMPRESSED, "masha2"))
 def test_with_all_four_directions_compressed_and_batches_convergence_is_linear_to_rounding(name):
     """|z - z*|^2: no floor, neither of the batches nor of the compressors, and no slower at the end."""
     problem = mm.Bilinear(dim=8, kappa=4.0, heterogeneity=2.0, workers=5, samples=4)

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from lanes import fast
 from processes import below
 from rundirs import content, ranks_of
 
@@ -81,7 +82,7 @@ def goes_on(tmp_path, monkeypatch):
     return check
 
 
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGUSR1"])
+@pytest.mark.parametrize("name", fast(["SIGTERM", "SIGHUP", "SIGUSR1"], "SIGTERM"))
 def test_a_run_that_is_asked_to_end_saves_itself_first(tmp_path, goes_on, name):
     with started(THREE, tmp_path) as job:
         under_way(job, tmp_path)
@@ -92,6 +93,7 @@ def test_a_run_that_is_asked_to_end_saves_itself_first(tmp_path, goes_on, name):
     goes_on()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_asked_before_its_ranks_can_hear_it_hears_of_it_later(tmp_path, goes_on):
     with started(THREE, tmp_path) as job:
         wait_for(job, lambda: list(tmp_path.glob("mpimasha-*/pid.*")))
@@ -101,6 +103,7 @@ def test_a_run_that_is_asked_before_its_ranks_can_hear_it_hears_of_it_later(tmp_
     goes_on()
 
 
+@pytest.mark.slow
 def test_asked_twice_it_ends_soon_saved_or_not(tmp_path):
     with started(THREE, tmp_path) as job:
         under_way(job, tmp_path)
@@ -123,6 +126,7 @@ def test_a_signal_to_one_rank_of_a_plain_launcher_stops_and_saves_all(mpiexec, t
     goes_on()
 
 
+@pytest.mark.slow
 def test_a_rank_of_a_plain_launcher_that_is_still_starting_remembers_the_signal(mpiexec, tmp_path, goes_on):
     def ready():
         return [pid for pid in below(job.pid) if handles(pid, signal.SIGUSR1)]

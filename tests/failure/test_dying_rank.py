@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from lanes import fast
 
 pytestmark = pytest.mark.launches
 
@@ -31,7 +32,7 @@ def said_by_launcher(job):
     return [comment for comment in COMMENTS if comment in job.stdout + job.stderr]
 
 
-@pytest.mark.parametrize("how", RAISED)
+@pytest.mark.parametrize("how", fast(RAISED, "raise"))
 def test_an_exception_on_one_rank_ends_the_job_and_names_the_rank(run_job, how):
     job = start(run_job, how)
     assert job.returncode == 1
@@ -41,7 +42,7 @@ def test_an_exception_on_one_rank_ends_the_job_and_names_the_rank(run_job, how):
     assert not said_by_launcher(job)
 
 
-@pytest.mark.parametrize("how", [*SILENT, "early-SIGKILL", "early-_exit5", "early-_exit0"])
+@pytest.mark.parametrize("how", fast([*SILENT, "early-SIGKILL", "early-_exit5", "early-_exit0"], "SIGKILL"))
 def test_a_rank_that_dies_silently_is_named_with_its_cause(run_job, how):
     cause, code = SILENT[how.removeprefix("early-")]
     job = start(run_job, how)
@@ -52,7 +53,7 @@ def test_a_rank_that_dies_silently_is_named_with_its_cause(run_job, how):
     assert not said_by_launcher(job)
 
 
-@pytest.mark.parametrize("start_with", ["spawn", "plain launcher"])
+@pytest.mark.parametrize("start_with", fast(["spawn", "plain launcher"], "spawn"))
 def test_a_rank_that_cannot_start_mpi_is_named_and_ends_the_job(run_job, mpiexec, start_with):
     """The others wait for it in MPI_Init, and MPICH's launcher waits with them."""
     job = start(run_job, "early-raise") if start_with == "spawn" else \
@@ -63,6 +64,7 @@ def test_a_rank_that_cannot_start_mpi_is_named_and_ends_the_job(run_job, mpiexec
     assert RAISED["raise"] in job.stderr
 
 
+@pytest.mark.slow
 def test_a_killed_watcher_takes_its_rank_with_it_and_blames_no_other(run_job):
     job = start(run_job, "kill-watcher")
     assert job.returncode not in (0, 2, 4, 8)
@@ -70,7 +72,7 @@ def test_a_killed_watcher_takes_its_rank_with_it_and_blames_no_other(run_job):
     assert not re.search(r"rank [013] of 4", job.stderr)
 
 
-@pytest.mark.parametrize("how", ["raise", "sys.exit", "import", "SIGKILL", "_exit5", "early-SIGKILL"])
+@pytest.mark.parametrize("how", fast(["raise", "sys.exit", "import", "SIGKILL", "_exit5", "early-SIGKILL"], "sys.exit"))
 def test_under_a_plain_launcher_the_job_ends_as_well(run_job, mpiexec, how):
     job = run_job([mpiexec, "-n", "4", sys.executable, VICTIM, how])
     assert job.returncode != 0
@@ -80,7 +82,7 @@ def test_under_a_plain_launcher_the_job_ends_as_well(run_job, mpiexec, how):
         assert RAISED[how] in job.stderr
 
 
-@pytest.mark.parametrize("code", [0, 4, 8])
+@pytest.mark.parametrize("code", fast([0, 4, 8], 1))
 def test_an_orderly_end_returns_the_code_the_ranks_agreed_on(run_job, code):
     job = start(run_job, f"code{code}", ranks=3)
     assert (job.returncode, job.stdout) == (code, "the last line\n")
@@ -88,6 +90,7 @@ def test_an_orderly_end_returns_the_code_the_ranks_agreed_on(run_job, code):
     assert "TERMINATION" not in job.stderr
 
 
+@pytest.mark.slow
 def test_for_a_launcher_rank_0_leaves_last_and_alone_with_the_code(run_job, mpiexec, tmp_path):
     """srun ends the ranks that are still about when the first has left with a code, and its own is then 143."""
     note = 'code=0; "$@" || code=$?; echo "${PMI_RANK:-$OMPI_COMM_WORLD_RANK} $code $(date +%s.%N)" >>order; exit $code'
@@ -103,7 +106,7 @@ def test_a_mistake_seen_by_all_ranks_is_one_sentence_and_code_2(run_job):
     assert (job.returncode, job.stdout, job.stderr) == (2, "", "mpimasha: error: no problem of that name\n")
 
 
-@pytest.mark.parametrize("code", [0, 4])
+@pytest.mark.parametrize("code", fast([0, 4], 1))
 def test_ranks_that_cannot_see_the_box_end_with_the_code_themselves(run_job, mpiexec, tmp_path, code):
     elsewhere = tmp_path / "elsewhere.sh"
     elsewhere.write_text(f'#!/bin/sh\nMPIMASHA_POSTBOX=/nonexistent exec "{mpiexec}" "$@"\n')

@@ -61,6 +61,7 @@ class Full(observers.Observer):
                 file.write("a row")
 
 
+@pytest.mark.slow
 @needs_linux
 @pytest.mark.ranks(3)
 def test_what_rank_0_cannot_write_is_raised_on_all_ranks(comm):

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from lanes import fast
 
 from mpimasha.errors import UserError
 from mpimasha.mpi import launch, launcher
@@ -15,7 +16,7 @@ def ours(errors):
     return [line for line in errors.splitlines() if line.startswith(("mpimasha:", "Traceback"))]
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(3, slow=(2,))
 def test_a_mistake_that_all_ranks_see_is_said_by_one(comm, capsys):
     def run():
         raise UserError("no such method")
@@ -32,6 +33,7 @@ def test_a_mistake_on_the_command_line_is_said_before_anything_is_launched(run_c
     assert ended.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.launches
 def test_a_mistake_on_the_command_line_of_a_launched_job_is_said_once(run_job, mpiexec):
     ended = run_job([mpiexec, "-n", "3", sys.executable, "-m", "mpimasha", "run", "no-such-problem"])
@@ -40,6 +42,7 @@ def test_a_mistake_on_the_command_line_of_a_launched_job_is_said_once(run_job, m
     assert sentence.startswith("mpimasha: error: 'no-such-problem' is neither")
 
 
+@pytest.mark.slow
 @pytest.mark.launches
 def test_a_launched_job_launches_no_other(run_job, mpiexec):
     ended = run_job([mpiexec, "-n", "2", sys.executable, "-m", "mpimasha", "run", "-n", "2", "bilinear"])
@@ -61,7 +64,7 @@ def test_a_mistake_that_one_rank_sees_is_raised_on_all(run_job, mpiexec, tmp_pat
 
 
 @pytest.mark.launches
-@pytest.mark.parametrize("start", ["mpimasha", "plain launcher"])
+@pytest.mark.parametrize("start", fast(["mpimasha", "plain launcher"], "mpimasha"))
 def test_more_ranks_than_workers_are_refused(run_job, mpiexec, tmp_path, start):
     ended = run_started(start, run_job, mpiexec, "bilinear", "--workers", "2", "--out", "run")
     assert ended.returncode == 2
@@ -69,6 +72,7 @@ def test_more_ranks_than_workers_are_refused(run_job, mpiexec, tmp_path, start):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.launches
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="/proc is where nobody can make a folder, root included")
 @pytest.mark.parametrize("start", ["mpimasha", "plain launcher"])

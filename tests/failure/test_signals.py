@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from lanes import fast
 from processes import SOON, below, wait_until_gone
 
 from mpimasha.mpi import launch
@@ -49,7 +50,7 @@ def plain_job(mpiexec, tmp_path):
         yield process
 
 
-@pytest.mark.parametrize("name, code", [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
+@pytest.mark.parametrize("name, code", fast([("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)], 0))
 def test_a_signal_that_asks_to_end_ends_every_rank(job, name, code):
     pids = below(job.pid)
     assert len(pids) >= 4  # the launcher and three ranks
@@ -60,7 +61,7 @@ def test_a_signal_that_asks_to_end_ends_every_rank(job, name, code):
     wait_until_gone(pids)
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("name", fast(["SIGINT", "SIGTERM"], "SIGTERM"))
 def test_a_signal_to_a_plain_launcher_ends_every_rank(plain_job, name):
     pids = below(plain_job.pid)
     assert len(pids) >= 3

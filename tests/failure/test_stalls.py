@@ -41,6 +41,7 @@ def test_a_rank_that_works_elsewhere_is_named_and_every_stack_is_shown(run_job):
     assert "in die\n    time.sleep(60)\n" in stack_under(r"rank 2 of 3 on \S+ works outside of MPI", job.stderr)
 
 
+@pytest.mark.slow
 def test_a_rank_in_another_collective_is_a_mistake_in_the_program(run_job):
     job = start(run_job, "stall-elsewhere")
     assert job.returncode == 1
@@ -55,6 +56,7 @@ def test_a_rank_that_comes_in_time_is_left_alone(run_job):
     assert re.fullmatch(r"failing at [\d.]+\n", job.stderr)
 
 
+@pytest.mark.slow
 def test_where_mpi_takes_calls_from_one_thread_only_a_rank_that_waits_ends_the_job_by_itself(run_job):
     job = start(run_job, "stall-one-thread")
     assert job.returncode == 1
@@ -63,6 +65,7 @@ def test_where_mpi_takes_calls_from_one_thread_only_a_rank_that_waits_ends_the_j
     assert "in sum_arrays" in stack_under(r"rank [01] of 3 on \S+ waits in Allreduce, its collective 51", job.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["spawn", "plain launcher"])
 def test_a_stopped_rank_of_a_run_is_named_and_ended_but_a_suspended_job_goes_on(tmp_path, mpiexec, start):
     program, ranks = [sys.executable, "-m", "mpimasha", "run"], ["-n", "3"]

@@ -84,6 +84,7 @@ def test_a_farm_finds_what_one_process_finds_and_resuming_it_repeats_nothing(who
         line.split()[0] for line in again.stdout.splitlines() if line]
 
 
+@pytest.mark.slow
 @pytest.mark.launches
 def test_a_farm_that_is_told_to_stop_goes_on_and_repeats_nothing(tmp_path):
     study = STUDY.replace("ROUNDS", "3000").replace("1e-6", "0").replace("seeds = 2", "seeds = [3]")

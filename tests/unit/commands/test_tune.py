@@ -57,6 +57,7 @@ def test_the_step_is_the_best_of_the_grid(tmp_path):
     assert gamma == min((g for g in costs if costs[g] is not None), key=costs.get)
 
 
+@pytest.mark.slow
 def test_a_random_method_needs_fewer_bits_than_with_the_steps_of_its_theory(tmp_path):
     larger = {"dim": 12, "kappa": 30}
     found = tuned(tmp_path, "e.toml", "-q", *(f"--set=problem.{key}={value}" for key, value in larger.items()))
@@ -87,6 +88,7 @@ def test_a_plain_run_is_tuned_too(tmp_path):
     assert "stop" not in found
 
 
+@pytest.mark.slow
 def test_a_choice_that_diverges_for_one_seed_is_refused(monkeypatch, tmp_path):
     real = tune.solve
 

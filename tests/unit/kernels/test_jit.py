@@ -171,6 +171,7 @@ print(json.dumps(seen.hexdigest()))
 """
 
 
+@pytest.mark.slow
 @compiled_only
 def test_a_sum_has_the_same_bits_compiled_here_or_read_from_the_cache(tmp_path):
     """Otherwise ranks that play the same server would part."""

@@ -69,11 +69,13 @@ def check_flat(gauge):
     assert objects < 0.25 and size < 25, f"a round leaves {objects:.2f} objects and {size:.1f} bytes of the C heap"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_a_round_leaves_nothing_behind(name, tmp_path):
     check_flat(solved(CASES[name](), tmp_path)[1])
 
 
+@pytest.mark.slow
 @pytest.mark.ranks(2)
 def test_a_round_of_two_ranks_leaves_nothing_behind(comm, tmp_path):
     check_flat(solved(mm.Masha1(mm.QSGD(4)), comm.bcast(tmp_path), comm, 3000)[1])

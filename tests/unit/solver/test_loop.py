@@ -194,6 +194,7 @@ def test_with_too_little_time_left_a_run_does_not_begin(tmp_path, saving, monkey
     assert (stopped.status, stopped.rounds, saved(tmp_path)) == ("stopped", 0, [0])
 
 
+@pytest.mark.slow
 def test_what_a_checkpoint_takes_is_kept_in_reserve(tmp_path, saving, monkeypatch):
     monkeypatch.setattr(loop, "_LOOK", 0.05)
     end = time.time() + loop._RESERVE + 3

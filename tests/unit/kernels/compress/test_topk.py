@@ -189,6 +189,7 @@ def test_the_input_is_left_as_it_was():
     assert np.signbit(x[2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype, other, number", ((np.float32, np.float64, 2), (np.float64, np.float32, 3)))
 @both_forms
 def test_feedback_is_the_sum_and_then_the_selection_bit_for_bit(dtype, other, number, form):
@@ -217,6 +218,7 @@ def test_feedback_of_one_vector_is_added_once_though_the_sample_misleads(form):
     np.testing.assert_array_equal(index, oracle(e, 500))
 
 
+@pytest.mark.slow
 @both_forms
 def test_an_index_of_64_bits_serves_numbers_of_32(form):
     n, k = 5000, 300
@@ -225,6 +227,7 @@ def test_an_index_of_64_bits_serves_numbers_of_32(form):
     np.testing.assert_array_equal(index, oracle(x, k))
 
 
+@pytest.mark.slow
 def test_positions_of_64_bits_serve_vectors_that_need_them():
     n, k = 5000, 300
     keys, sums, positions, warm = scratch(n, k, np.float32)
@@ -272,6 +275,7 @@ def test_vectors_refuse_an_array_with_gaps():
         topk.topk(x[::2], index, *scratch(1000, 5, x.dtype), topk.VECTOR)
 
 
+@pytest.mark.slow
 @compiled_only
 def test_a_second_process_compiles_nothing(tmp_path):
     first, second = (python(SECOND, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_DISABLE_JIT="0") for _ in range(2))
