@@ -81,6 +81,7 @@ def test_a_round_of_two_ranks_leaves_nothing_behind(comm, tmp_path):
     check_flat(solved(mm.Masha1(mm.QSGD(4)), comm.bcast(tmp_path), comm, 3000)[1])
 
 
+@pytest.mark.slow
 def test_a_hundred_bytes_a_round_would_be_noticed(tmp_path, monkeypatch):
     kept, step = [], Run.step
     monkeypatch.setattr(Run, "step", lambda self: kept.append((step(self), bytes(100))))
