@@ -1,6 +1,7 @@
 """Every import goes down: the levels are those that docs/design.rst prints."""
 
 import ast
+import functools
 import re
 import sys
 from graphlib import CycleError, TopologicalSorter
@@ -14,6 +15,7 @@ LEVEL = re.compile(r"^    +(\d+) +([\w.]+) +\S", re.MULTILINE)
 COMPILER = {"numpy", "numba", "llvmlite"}  # the last is Numba's own
 
 
+@functools.cache
 def levels():
     """{wing, or file of the ground: its level}, from the map in docs/design.rst."""
     named = LEVEL.findall(DESIGN.partition("The map\n")[2].partition("\nThe way of one number\n")[0])
@@ -33,11 +35,16 @@ def sources():
 SOURCES = sources()
 
 
+@functools.cache
+def tree(module):
+    return ast.parse(SOURCES[module].read_text())
+
+
 def imported(module):
     """[(what is imported, by its module's name, mpimasha left out; the line)] of a file, wherever it stands in it."""
     path, found = SOURCES[module], []
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(module)):
         if isinstance(node, ast.Import):
             found += [(_own(name.name), node.lineno) for name in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -66,6 +73,13 @@ def test_the_map_names_every_wing_and_every_file_of_the_ground():
     top |= {module for module in SOURCES if SOURCES[module].parent.parent == ROOT / "kernels"
             and SOURCES[module].name == "__init__.py"}
     assert set(levels()) == top and set(levels().values()) == {*range(1, max(levels().values()) + 1)}
+
+
+def test_unit_tests_lie_in_the_same_folders():
+    folders = {path.parent.relative_to(ROOT / "tests" / "unit").parts for path in ROOT.glob("tests/unit/*/**/test_*.py")}
+    named = {tuple(unit.split(".")) for unit in levels()}
+    # pytest-mpi skips what lies below a folder named mpi: findings/pytest_mpi_folder.sh
+    assert {tuple(part.rstrip("_") for part in folder) for folder in folders} <= named and len(folders) >= 18
 
 
 @pytest.mark.parametrize("module", [module for module in SOURCES if module], ids=str)
@@ -107,14 +121,9 @@ def test_every_name_on_the_way_of_one_number_exists():
 
 
 def _defines(owner, name):
-    for module, path in SOURCES.items():
-        tree = ast.parse(path.read_text())
-        if ("." + module).endswith("." + owner) and name in _names(tree.body):
-            return True
-        if any(isinstance(node, ast.ClassDef) and node.name == owner and name in _names(node.body)
-               for node in tree.body):
-            return True
-    return False
+    return any(("." + module).endswith("." + owner) and name in _names(tree(module).body)
+               or any(isinstance(node, ast.ClassDef) and node.name == owner and name in _names(node.body)
+                      for node in tree(module).body) for module in SOURCES)
 
 
 def _names(body):
