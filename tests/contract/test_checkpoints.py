@@ -134,14 +134,15 @@ def test_a_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(case, tmp_pat
 
 
 @pytest.mark.ranks(3, limit=240)
-def test_a_run_saved_on_three_ranks_goes_on_on_one_two_and_three(comm, tmp_path):
+@pytest.mark.parametrize("every", fast([5, 1], 0))
+def test_a_run_saved_on_three_ranks_goes_on_on_one_two_and_three(comm, tmp_path, every):
     three = comm.Split(comm.rank < 3)
     if comm.rank >= 3:  # of a larger world
         three.Free()
         return
     comm, found = three, []
     part = comm.Split(comm.rank < 2)
-    for case in SOME:
+    for case in SOME[::every]:
         folder = comm.bcast(tmp_path / str(SOME.index(case)))
         whole = solved(*ALL[case])
         interrupted(case, folder, comm)

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from lanes import fast
 
 import mpimasha as mm
 from mpimasha.data import shards
@@ -154,10 +155,10 @@ def test_a_file_that_one_rank_cannot_see_is_no_hang(comm, folder):
 
 
 @pytest.mark.launches
-@pytest.mark.parametrize("settings, words", [
+@pytest.mark.parametrize("settings, words", fast([
     (["problem.data=no.svm"], "problem.data = 'no.svm' does not exist"),
     (["problem.data=bad.svm"], "problem.data = 'bad.svm', line 2, column 6: 'x' is no number"),
-    (["problem.data=good.svm", "stop.gap=0.1"], "stop.gap cannot be computed")])
+    (["problem.data=good.svm", "stop.gap=0.1"], "stop.gap cannot be computed")], 1))
 def test_a_mistake_known_only_after_reading_is_one_sentence_and_exit_code_2(run_job, tmp_path, settings, words):
     (tmp_path / "bad.svm").write_text("1 1:1\n-1 1:x\n1 1:1\n")
     (tmp_path / "good.svm").write_text("1 1:1\n-1 2:1\n1 1:1\n")
