@@ -12,6 +12,8 @@ import llvmlite.binding
 import numba
 import numpy as np
 
+from . import _cache
+
 REDUCTION = {"reassoc", "nsz"}  # lets a sum vectorise; NaN and infinity keep their meaning
 
 
@@ -66,8 +68,11 @@ def _compiled(function, options):
     # Numba decides at decoration where a function's cache lives, so the setting need not outlive it.
     numba.config.CACHE_DIR = folder
     try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no writable place
+        compiled = numba.njit(cache=True, **options)(function)
+        compiled._cache = _cache.Guarded(compiled._cache)
+        return compiled
+    except (RuntimeError, OSError) as error:  # no place that can be written
+        _cache.tell(f"{folder} cannot be written", error)
         return numba.njit(**options)(function)
     finally:
         numba.config.CACHE_DIR = chosen
@@ -82,15 +87,17 @@ def cache_folder():
     """
     if not hasattr(os, "getuid"):
         return None
-    private = os.path.join(tempfile.gettempdir(), f"mpimasha-{os.getuid()}")
     version = f"py{sys.version_info.major}.{sys.version_info.minor}"
     cpu = llvmlite.binding.get_host_cpu_name()
-    folder = os.path.join(private, f"numba-{numba.__version__}-{cpu}-{version}", _source_digest())
     try:
+        private = os.path.join(tempfile.gettempdir(), f"mpimasha-{os.getuid()}")
+        folder = os.path.join(private, f"numba-{numba.__version__}-{cpu}-{version}", _source_digest())
         if not _is_private(private):
+            _cache.tell(f"{private} is not private", "others own or write it, or it is a link")
             return None
         os.makedirs(folder, exist_ok=True)
-    except OSError:
+    except OSError as error:  # no temporary folder at all among them
+        _cache.tell("has no place", error)
         return None
     return folder
 

@@ -76,7 +76,8 @@ def test_the_map_names_every_wing_and_every_file_of_the_ground():
 
 
 def test_unit_tests_lie_in_the_same_folders():
-    folders = {path.parent.relative_to(ROOT / "tests" / "unit").parts for path in ROOT.glob("tests/unit/*/**/test_*.py")}
+    unit_tests = ROOT / "tests" / "unit"
+    folders = {path.parent.relative_to(unit_tests).parts for path in unit_tests.glob("*/**/test_*.py")}
     named = {tuple(unit.split(".")) for unit in levels()}
     # pytest-mpi skips what lies below a folder named mpi: findings/pytest_mpi_folder.sh
     assert {tuple(part.rstrip("_") for part in folder) for folder in folders} <= named and len(folders) >= 18

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import warnings
+from types import SimpleNamespace
 
 import numba
 import numpy as np
@@ -104,7 +105,7 @@ def test_a_temporary_folder_that_does_not_exist_means_no_cache(tmp_path, fresh_f
 def test_the_users_own_cache_setting_survives_decoration(monkeypatch):
     for setting in ("", "/a/folder/of/the/user"):
         monkeypatch.setattr(numba.config, "CACHE_DIR", setting)
-        monkeypatch.setattr(numba, "njit", lambda **options: lambda function: function)
+        monkeypatch.setattr(numba, "njit", lambda **options: lambda function: SimpleNamespace(_cache=None))
         _jit.kernel(square)
         assert numba.config.CACHE_DIR == setting
 
