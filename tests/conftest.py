@@ -171,15 +171,17 @@ WITHOUT_KERNELS = ("failure", "unit/mpi_", "unit/doctor", "unit/data", "unit/sho
 COMPILING = ("contract/test_checkpoints.py", "contract/test_shipped_parts_pass_the_kit.py", "unit/kernels",
              "unit/problems", "contract/test_methods_follow_their_pseudocode.py", "convergence")
 MANY = 2000  # tests, for which it is worth while
+AHEAD = "MPIMASHA_TEST_AHEAD"  # marks that process
+TESTS = Path(__file__).parent
 
 
 def pytest_collection_finish(session):
-    if SIZE > 1 or len(session.items) < MANY or session.config.option.collectonly or numba.config.DISABLE_JIT:
+    whole = SIZE == 1 and len(session.items) >= MANY and AHEAD not in os.environ
+    if not whole or session.config.option.collectonly or numba.config.DISABLE_JIT:
         return
-    tests = Path(__file__).parent
-    compiling = subprocess.Popen([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider",
-                                  "-m", "not slow and not ranks and not launches",
-                                  *(str(tests / name) for name in COMPILING)], cwd=session.config.rootpath,
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow and not ranks and not launches",
+               "-p", "no:cacheprovider", *(str(TESTS / name) for name in COMPILING)]
+    compiling = subprocess.Popen(command, cwd=session.config.rootpath, env=os.environ | {AHEAD: "1"},
                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                  process_group=0, preexec_fn=lambda: os.nice(10))
     session.config.add_cleanup(lambda: end(compiling))
@@ -188,8 +190,7 @@ def pytest_collection_finish(session):
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     if SIZE == 1 and len(items) >= MANY:
-        tests = Path(__file__).parent
-        first = tuple(str(tests / name) for name in WITHOUT_KERNELS)
+        first = tuple(str(TESTS / name) for name in WITHOUT_KERNELS)
         items.sort(key=lambda item: not str(item.path).startswith(first))
     if SIZE == 1:
         items[:] = [RankedTest.from_parent(item.parent, name=item.name, original=item)
