@@ -99,11 +99,15 @@ class RankedTest(pytest.Item):
             told |= self._launched(mpiexec)
         self._judge(*told[self.nodeid])
 
+    def together(self, items):
+        """Those of `items` that one launch can run with this one, itself included."""
+        return [item for item in items if isinstance(item, RankedTest)
+                and (item.path, item.ranks) == (self.path, self.ranks)]
+
     def _launched(self, mpiexec):
         """{test: (job, what each rank reported)} of this test and of those after it that the same launch can run."""
         items = self.session.items
-        tests = [item for item in items[items.index(self):] if isinstance(item, RankedTest)
-                 and (item.path, item.ranks) == (self.path, self.ranks)]
+        tests = self.together(items[items.index(self):])
         with tempfile.TemporaryDirectory(prefix="mpimasha-test-", ignore_cleanup_errors=True) as folder:
             options = ["-q", "-m", "", "--no-header", f"--basetemp={folder}/tmp", "-p", "no:cacheprovider",
                        "-p", "no:hypothesispytest"]  # costs a second
@@ -195,6 +199,9 @@ def pytest_collection_modifyitems(items):
     if SIZE == 1:
         items[:] = [RankedTest.from_parent(item.parent, name=item.name, original=item)
                     if item.get_closest_marker("ranks") else item for item in items]
+        ranked = [item for item in items if isinstance(item, RankedTest)]
+        for item in ranked:  # whichever comes first waits for all of a launch
+            item.add_marker(pytest.mark.timeout(2 * LIMIT + sum(map(limit, item.together(ranked)))), append=False)
 
 
 def pytest_runtest_setup(item):
