@@ -138,6 +138,7 @@ class RankedTest(pytest.Item):
 
 
 TOLD = pytest.StashKey()
+UNASKED = "need --with-mpi option to run"
 SILENT = {"outcome": "silent", "text": ""}
 
 
@@ -165,6 +166,9 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.get_closest_marker("mpi") is None:  # pytest-mpi takes the name of the folder tests/unit/mpi for one
+            item.own_markers[:] = [mark for mark in item.own_markers if mark.kwargs.get("reason") != UNASKED]
     if SIZE == 1:
         items[:] = [RankedTest.from_parent(item.parent, name=item.name, original=item)
                     if item.get_closest_marker("ranks") else item for item in items]

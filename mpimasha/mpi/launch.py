@@ -259,6 +259,7 @@ def job_environment():
     # Open MPI counts cores, and ranks of a small experiment may outnumber them.
     env.setdefault("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe")
     env.setdefault("OMPI_MCA_rmaps_base_oversubscribe", "1")
+    env.setdefault("I_MPI_CBWR", "1")  # Intel MPI's Allreduce else adds up in another order from call to call
     if os.geteuid() == 0:
         env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     root = Path(__file__).parents[2]

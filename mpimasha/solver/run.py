@@ -180,7 +180,8 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     comm : mpi4py communicator, optional
         All its ranks must call, with the same arguments but for observers; without one, this process is all workers.
     seed : int
-        Of the run's random streams; the same seed gives the same run for any number of ranks.
+        Of the run's random streams; the same seed gives the same run for any number of ranks, up to last bits where
+        `transport` is "allreduce".
     wire : {"float64", "float32"}, optional
         Type of values in messages; default the problem's dtype.
     stop : Stop, optional

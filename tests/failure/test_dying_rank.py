@@ -109,7 +109,7 @@ def test_a_mistake_seen_by_all_ranks_is_one_sentence_and_code_2(run_job):
 @pytest.mark.parametrize("code", fast([0, 4], 1))
 def test_ranks_that_cannot_see_the_box_end_with_the_code_themselves(run_job, mpiexec, tmp_path, code):
     elsewhere = tmp_path / "elsewhere.sh"
-    elsewhere.write_text(f'#!/bin/sh\nMPIMASHA_POSTBOX=/nonexistent exec "{mpiexec}" "$@"\n')
+    elsewhere.write_text(f'#!/bin/sh\nMPIMASHA_POSTBOX="{tmp_path}/nowhere" exec "{mpiexec}" "$@"\n')
     elsewhere.chmod(0o755)
     start = ("import sys; from mpimasha.mpi import launch; "
              "sys.exit(launch.spawn(2, sys.argv[3:], sys.argv[1], sys.argv[2:3]))")
