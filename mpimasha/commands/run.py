@@ -50,7 +50,7 @@ def solve_into(where, experiment, problem, comm, notice, resume=False, quiet=Fal
     result = solve(problem, experiment.method(), comm=comm, seed=experiment.seed, wire=experiment.wire,
                    stop=experiment.stop, transport=experiment.transport, every=experiment.every, observers=watching,
                    saving=Saving(Checkpoints(where, identity(experiment.document)), experiment.checkpoint, resume),
-                   notice=notice)
+                   notice=notice, on_error="raise")  # `launch.guard` ends the job
     result.summary["out"] = str(where)  # rank 0 knows; now the others do
     return result
 

@@ -22,7 +22,7 @@ def findings(ranks, wanted=None):
 
 
 def _installation(ranks):
-    return [_packages(ranks), _mpi(ranks), _kernels(ranks), _extras(ranks[0])]
+    return [_packages(ranks), _mpi(ranks), *_sums(ranks), _kernels(ranks), _extras(ranks[0])]
 
 
 def _packages(ranks):
@@ -49,6 +49,14 @@ def _mpi(ranks):
                        "load the same MPI on every host")
     threads = "" if mpi["threads"] is None else f", thread level {mpi['threads']}"
     return Finding("installation", "MPI", OK, f"{_library(mpi)}, standard {mpi['standard']}{threads}")
+
+
+def _sums(ranks):
+    """Of Intel MPI only, whose Allreduce adds up as it likes, unless it is told not to."""
+    loose = [r for r in ranks if "Intel(R) MPI" in (r["mpi"]["library"] or "") and r["variables"]["I_MPI_CBWR"]
+             not in ("1", "2")]
+    return [Finding("installation", "sums", NOTE, "transport.name = 'allreduce' may give other last bits each time, "
+                    "even on the same ranks", "export I_MPI_CBWR=1, as mpimasha -n does")] if loose else []
 
 
 def _kernels(ranks):

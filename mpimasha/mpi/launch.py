@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import contextmanager
 from pathlib import Path
 
 from mpimasha.errors import LaunchError, UserError
@@ -95,7 +96,7 @@ def guard(function, comm):
     int
         The exit code of this process: that of the job on rank 0, 0 on the others and where `spawn` passes it on.
     """
-    rank, size = (comm.Get_rank(), comm.Get_size()) if comm is not None else (0, 1)
+    rank, size = _place(comm)
     try:
         try:
             code = function()
@@ -109,15 +110,40 @@ def guard(function, comm):
     except BaseException as error:
         if isinstance(error, BrokenPipeError) and size == 1:
             raise
-        code = 130 if isinstance(error, KeyboardInterrupt) else 1
-        try:
-            _say_failed(error, f"rank {rank} of {size} on {socket.gethostname()}", code)
-            time.sleep(_LAST_WORDS if size > 1 else 0)
-        finally:
-            if size > 1:
-                comm.Abort(code)
-        return code
+        return _give_up(error, comm)
     return leave(code, comm)
+
+
+@contextmanager
+def one_fate(comm):
+    """A block that all ranks of an mpi4py communicator run: an error that the others cannot see ends the job.
+
+    A `UserError` that all ranks raise leaves the block, and so does any error where there is one rank (or None).
+    """
+    try:
+        yield
+    except BaseException as error:
+        if _place(comm)[1] > 1 and not (isinstance(error, UserError) and _everyone_comes(comm)):
+            _give_up(error, comm)
+        raise
+
+
+def _give_up(error, comm):
+    """Say on which rank which error was raised, and end the job; the exit code."""
+    rank, size = _place(comm)
+    code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    try:
+        _say_failed(error, f"rank {rank} of {size} on {socket.gethostname()}", code)
+        time.sleep(_LAST_WORDS if size > 1 else 0)
+    finally:
+        if size > 1:
+            comm.Abort(code)
+    return code
+
+
+def _place(comm):
+    """(rank, size) of an mpi4py communicator or None."""
+    return (comm.Get_rank(), comm.Get_size()) if comm is not None else (0, 1)
 
 
 def abort(comm, text, code):
@@ -233,6 +259,7 @@ def job_environment():
     # Open MPI counts cores, and ranks of a small experiment may outnumber them.
     env.setdefault("PRTE_MCA_rmaps_default_mapping_policy", ":oversubscribe")
     env.setdefault("OMPI_MCA_rmaps_base_oversubscribe", "1")
+    env.setdefault("I_MPI_CBWR", "1")  # Intel MPI's Allreduce else adds up in another order from call to call
     if os.geteuid() == 0:
         env |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     root = Path(__file__).parents[2]

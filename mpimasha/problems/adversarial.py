@@ -1,10 +1,9 @@
 """Adversarial training of a network: what the problems with different networks share."""
 
-import hashlib
 
 import numpy as np
 
-from mpimasha.data import images
+from mpimasha.data import images, samples
 from mpimasha.errors import UserError
 from mpimasha.mpi.communicator import block
 from mpimasha.names import check_kinds, nearest, shown
@@ -93,11 +92,9 @@ class Adversarial(Problem):
         return self.X[rows.start:rows.stop], self.y[rows.start:rows.stop]
 
     def identity(self):
-        digest = hashlib.sha256()
-        for array in (self.X, self.y, *(array for pair in self.parts.values() for array in pair)):
-            digest.update(np.ascontiguousarray(array))
+        digest = samples.digest(self.X, self.y, *(array for pair in self.parts.values() for array in pair))
         return f"{self.name} on={self.on} perturbation={self.perturbation} ball={self.ball} n={self.n} " \
-               f"lam={self.lam!r} workers={self.workers} data={digest.hexdigest()}"
+               f"lam={self.lam!r} workers={self.workers} data={digest}"
 
     def start_of(self, seed):
         """Random weights, no perturbation."""

@@ -1,6 +1,5 @@
 """Group distributionally robust optimisation: one model against the worst mixture of groups of samples."""
 
-import hashlib
 from functools import cached_property
 
 import numpy as np
@@ -200,7 +199,7 @@ class GroupDRO(Problem):
         return float(self.group_losses(z).max())
 
     def identity(self):
-        digest = hashlib.sha256(self.X.tobytes() + self.y.tobytes() + self.group.tobytes()).hexdigest()
+        digest = samples.digest(self.X, self.y, self.group)
         return f"group_dro {self.loss} lam={self.lam!r} beta={self.beta!r} radius={self.radius!r} " \
                f"workers={self.workers} data={digest}"
 

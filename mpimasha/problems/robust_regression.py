@@ -1,6 +1,5 @@
 """Linear and logistic regression against one adversarial shift of the data."""
 
-import hashlib
 from functools import cached_property
 
 import numpy as np
@@ -305,7 +304,7 @@ class RobustRegression(Problem):
 
     def identity(self):
         if self._shards is None:
-            digest = hashlib.sha256(self.X.tobytes() + self.y.tobytes()).hexdigest()
+            digest = samples.digest(self.X, self.y)
         else:
             digest = self._shards.digest
         return f"robust_regression {self.loss} lam={self.lam!r} beta={self.beta!r} radius={self.radius!r} " \

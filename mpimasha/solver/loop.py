@@ -48,6 +48,7 @@ class Loop:
         self._watches_time = bool(saving.timed or notice is not None or stop.seconds)
         asks = stop.seconds == SLURM and run.comm.rank == 0
         self._end = run.comm.together(lambda: batch.end() if asks else math.inf)
+        self._watched_elsewhere = any(run.comm.gather_objects(bool(observers))[1:])
         self._pause = 0.0  # the longest time yet between two stretches of rounds
 
     def to_the_end(self):
@@ -81,7 +82,7 @@ class Loop:
         run, k, row = self.run, self.run.k, None
         due = k >= self.next_row
         if due or k >= min(self.next_check, self._limit) or self._again:
-            row, self._again = self.measure(self.stop.targets, full=due, seconds=self.seconds), False
+            row, self._again = self._measured(full=due), False
             self.next_row = _next_row(k, self.every) if due else self.next_row
             if k >= self.next_check:  # a limit does not move them: the run may be given another
                 self.next_check = min(self.next_row, k + max(1, k // 100))
@@ -91,12 +92,17 @@ class Loop:
                 observer.check(run, row)
         last = status != RUNNING and not due and not (self.rows and self.rows[-1]["round"] == k)
         if due or last:
-            row = row if due else self.measure(self.stop.targets, full=True, seconds=self.seconds)
+            row = row if due else self._measured(full=True)
             self.rows.append(row)
             run.comm.together(lambda: [observer.observe(run, row) for observer in self.observers])
         if save:
             self.saving.save(run, self._notes(status, last))
         return status, min(next_look, self.next_check, self.saving.next_round, self._limit)
+
+    def _measured(self, full):
+        """A row; that of rank 0, which alone knows z* and the gap, wherever another rank has an observer."""
+        row = self.measure(self.stop.targets, full=full, seconds=self.seconds)
+        return self.run.comm.gather_objects(row)[0] if self._watched_elsewhere else row
 
     def _notes(self, status, last):
         """What to know when going on: without the row that a run which is not stopped here does not have."""

@@ -41,7 +41,7 @@ def _known(problem):
 
 def _solved(problem, comm, solve):
     with comm.billed_to("observers"):
-        result = solve(problem, Optimistic(), comm=comm, reference=None,
+        result = solve(problem, Optimistic(), comm=comm, reference=None, on_error="raise",  # the caller's to end
                        stop=Stop(rounds=1_000_000, relative_error=0, residual=1e-12))
     if comm.rank != 0 or result.status == "diverged":
         return None

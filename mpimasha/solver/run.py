@@ -1,6 +1,7 @@
 """A run: a problem, a method and ranks, put together; and what became of it."""
 
 import copy
+from contextlib import nullcontext
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -15,9 +16,11 @@ from mpimasha.errors import UserError
 from mpimasha.fleet.fleet import Fleet
 from mpimasha.ledger import Ledger
 from mpimasha.linear import Linear
+from mpimasha.mpi import launch
 from mpimasha.mpi.communicator import Communicator
 from mpimasha.names import fits, nearest, shown
 from mpimasha.problems.constants import Collected
+from mpimasha.solver import agreement
 from mpimasha.solver.checkpoint import Saving
 from mpimasha.solver.loop import Loop
 from mpimasha.solver.measure import ERRORS, Measure, check_targets
@@ -167,7 +170,7 @@ class Run:
 
 
 def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport="auto", observers=(), every="log",
-          reference="auto", saving=None, notice=None):
+          reference="auto", saving=None, notice=None, on_error="abort"):
     """Solve `problem` by `method`.
 
     Parameters
@@ -175,14 +178,16 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     problem : Problem
     method : Method
     comm : mpi4py communicator, optional
-        All its ranks must call; without one, this process is all workers.
+        All its ranks must call, with the same arguments but for observers; without one, this process is all workers.
     seed : int
-        Of the run's random streams; the same seed gives the same run for any number of ranks.
+        Of the run's random streams; the same seed gives the same run for any number of ranks, up to last bits where
+        `transport` is "allreduce".
     wire : {"float64", "float32"}, optional
         Type of values in messages; default the problem's dtype.
     stop : Stop, optional
     transport : str
     observers : sequence of Observer
+        On any of the ranks; all see the rows of rank 0.
     every : int or "log"
         Rounds between two rows; "log" for about fifty rows a decade.
     reference : array, None or "auto"
@@ -191,6 +196,9 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
         When checkpoints are written, and whether to begin with one.
     notice : Notice, optional
         A run that is given notice, on any rank, saves itself and ends as "stopped".
+    on_error : {"abort", "raise"}
+        On several ranks an exception that the others cannot see names its rank and ends the job; "raise" leaves it to
+        the caller, for whom the others may wait for ever.
 
     Returns
     -------
@@ -200,7 +208,7 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     Raises
     ------
     UserError
-        A parameter, compressor or step size that does not fit; on all ranks together.
+        A parameter, compressor or step size that does not fit, or is not the same on all ranks; on all together.
 
     Examples
     --------
@@ -211,9 +219,21 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     >>> sorted(result.rows[-1])[:4]
     ['distance', 'downlink_bits', 'exchanges', 'gap']
     """
-    stop = stop if stop is not None else Stop()
-    check_every(every)
-    run = Run(problem, method, comm, seed, wire, transport)
+    comm = comm if isinstance(comm, Communicator) else Communicator(comm)
+    with launch.one_fate(comm.comm) if on_error != "raise" else nullcontext():
+        if on_error not in ("abort", "raise"):
+            raise UserError(f"on_error = {shown(on_error)} is unknown: use 'abort' or 'raise'")
+        stop = stop if stop is not None else Stop()
+        agreement.check(comm, **agreement.of_solve(
+            problem, method, wire, saving, notice, seed=seed, transport=transport, stop=stop, every=every,
+            reference=reference))
+        check_every(every)
+        run = Run(problem, method, comm, seed, wire, transport)
+        return _solved(run, stop, observers, every, reference, saving or Saving(), notice)
+
+
+def _solved(run, stop, observers, every, reference, saving, notice):
+    problem = run.problem
     _check_reference(reference, problem.n)
     if isinstance(reference, str):
         reference = find(problem, run.comm, solve)
@@ -222,7 +242,7 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     run.comm.together(lambda: check_targets(problem, stop.targets, solvable))
     measure = Measure(run, reference)
     with np.errstate(all="ignore"):  # a diverging run is the solver's to report
-        loop = Loop(run, measure, stop, observers, every, saving or Saving(), notice)
+        loop = Loop(run, measure, stop, observers, every, saving, notice)
         status = loop.to_the_end()
         result = _finish(run, status, run.rows, loop.seconds)
         run.comm.together(lambda: [observer.finish(run, result) for observer in observers])

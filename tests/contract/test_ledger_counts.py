@@ -249,7 +249,7 @@ def found_by_solve(name, method, transport, rounds_alone, comm):
     found = []
     if accounts.sent["rounds"] != rounds_alone:
         found.append(f"{name}: {accounts.sent['rounds']} bytes in rounds with observers, {rounds_alone} without")
-    if accounts.sent["rounds"] + accounts.sent["observers"] != counting.sent or not accounts.sent["observers"]:
+    if sum(accounts.sent.values()) != counting.sent or not (accounts.sent["observers"] and accounts.sent["set-up"]):
         found.append(f"{name}: {accounts.sent} billed, {counting.sent} sent")
     if result.wire_bytes_per_rank != max(comm.allgather(rounds_alone)):
         found.append(f"{name}: {result.wire_bytes_per_rank} bytes in the summary")

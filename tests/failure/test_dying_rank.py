@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from lanes import fast
 
+from mpimasha.mpi import library
+
 pytestmark = pytest.mark.launches
 
 VICTIM = str(Path(__file__).parent / "victim.py")
@@ -22,6 +24,12 @@ COMMENTS = ("BAD TERMINATION", "MPI_ABORT", "MPI_Abort", "mpiexec@", "prterun", 
 
 def start(run_job, how, ranks=4):
     return run_job([sys.executable, VICTIM, "-n", str(ranks), how])
+
+
+def skip_if_the_launcher_waits(how):
+    """Intel MPI's own launcher minds no rank that dies before MPI_Init, be it by a signal."""
+    if how.startswith("early-") and "Intel(R) MPI" in library.facts()["library"]:
+        pytest.skip("the launcher of Intel MPI waits for a rank that has died before MPI_Init")
 
 
 def seconds_to_the_end(job):
@@ -56,6 +64,8 @@ def test_a_rank_that_dies_silently_is_named_with_its_cause(run_job, how):
 @pytest.mark.parametrize("start_with", fast(["spawn", "plain launcher"], "spawn"))
 def test_a_rank_that_cannot_start_mpi_is_named_and_ends_the_job(run_job, mpiexec, start_with):
     """The others wait for it in MPI_Init, and MPICH's launcher waits with them."""
+    if start_with == "plain launcher":
+        skip_if_the_launcher_waits("early-raise")
     job = start(run_job, "early-raise") if start_with == "spawn" else \
         run_job([mpiexec, "-n", "4", sys.executable, VICTIM, "early-raise"])
     assert job.returncode == 1 if start_with == "spawn" else job.returncode != 0
@@ -74,6 +84,7 @@ def test_a_killed_watcher_takes_its_rank_with_it_and_blames_no_other(run_job):
 
 @pytest.mark.parametrize("how", fast(["raise", "sys.exit", "import", "SIGKILL", "_exit5", "early-SIGKILL"], "sys.exit"))
 def test_under_a_plain_launcher_the_job_ends_as_well(run_job, mpiexec, how):
+    skip_if_the_launcher_waits(how)
     job = run_job([mpiexec, "-n", "4", sys.executable, VICTIM, how])
     assert job.returncode != 0
     assert seconds_to_the_end(job) < SOON
@@ -109,7 +120,7 @@ def test_a_mistake_seen_by_all_ranks_is_one_sentence_and_code_2(run_job):
 @pytest.mark.parametrize("code", fast([0, 4], 1))
 def test_ranks_that_cannot_see_the_box_end_with_the_code_themselves(run_job, mpiexec, tmp_path, code):
     elsewhere = tmp_path / "elsewhere.sh"
-    elsewhere.write_text(f'#!/bin/sh\nMPIMASHA_POSTBOX=/nonexistent exec "{mpiexec}" "$@"\n')
+    elsewhere.write_text(f'#!/bin/sh\nMPIMASHA_POSTBOX="{tmp_path}/nowhere" exec "{mpiexec}" "$@"\n')
     elsewhere.chmod(0o755)
     start = ("import sys; from mpimasha.mpi import launch; "
              "sys.exit(launch.spawn(2, sys.argv[3:], sys.argv[1], sys.argv[2:3]))")

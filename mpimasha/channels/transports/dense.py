@@ -78,7 +78,8 @@ class Allreduce(Aligned):
     """One Allreduce: each rank adds its own workers' values, MPI the ranks', in an order of its choice.
 
     Faster than `Dense` in latency and, with many workers a rank, in bytes: n values a
-    rank.  Runs on different numbers of ranks then differ in the last bits.
+    rank.  Runs on different numbers of ranks then differ in the last bits, and over Intel
+    MPI without I_MPI_CBWR=1 any two runs may.
     """
 
     name = "allreduce"

@@ -85,6 +85,14 @@ def test_no_mpi_is_a_note_for_one_process_and_a_problem_for_ranks():
     assert found.level == PROBLEM and "No module named 'mpi4py'" in found.value and "mpimasha[mpi]" in found.advice
 
 
+@pytest.mark.parametrize("told, level", [(None, NOTE), ("0", NOTE), ("1", None), ("2", None)])
+def test_intel_mpi_that_may_add_up_in_another_order_each_time_is_a_note(told, level):
+    intel = {"mpi__library": "Intel(R) MPI Library 2021.18 for Linux* OS", "variables__I_MPI_CBWR": told}
+    found = [f for f in installation.findings(ranks(2, **intel)) if f.name == "sums"]
+    assert [f.level for f in found] == ([level] if level else [])
+    assert all("allreduce" in f.value and "I_MPI_CBWR=1" in f.advice for f in found)
+
+
 def test_ranks_with_two_mpi_libraries_are_a_problem():
     found = of_installation(spread(ranks(), ranks(mpi__library="Open MPI v5.0.11, package")), "MPI")
     assert found.level == PROBLEM and "MPICH" in found.value and "Open MPI" in found.value

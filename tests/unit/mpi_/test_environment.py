@@ -46,10 +46,12 @@ def test_launched_ranks_are_those_the_launcher_announces(variables, told, ranks,
 
 def test_a_fresh_job_inherits_the_users_settings_but_no_launcher(variables):
     kept = {"HOME": "/home/me", "SLURM_JOB_ID": "7", "OMPI_MCA_btl": "tcp", "PRTE_MCA_rmaps_base_verbose": "1",
-            "OMPI_ALLOW_RUN_AS_ROOT": "1", "MPIR_CVAR_ENABLE_HEAVY_YIELD": "1", "HYDRA_HOST_FILE": "hosts"}
+            "OMPI_ALLOW_RUN_AS_ROOT": "1", "MPIR_CVAR_ENABLE_HEAVY_YIELD": "1", "HYDRA_HOST_FILE": "hosts",
+            "I_MPI_FABRICS": "shm"}
     launcher = {"PMI_SIZE": "4", "PMI_FD": "9", "PMIX_NAMESPACE": "x", "OMPI_COMM_WORLD_RANK": "1",
                 "PRTE_LAUNCHED": "1", "HYDI_CONTROL_FD": "7", "MPI_LOCALRANKID": "1",
-                environment.POSTBOX: "/nonexistent"}
+                "HYDRA_BSTRAP_UPSTREAM_FD": "8", "I_MPI_HYDRA_UUID": "x", "I_MPI_INFO_NP": "4",
+                environment.POSTBOX: "folder"}
     assert environment.clean_environment(kept | launcher) == kept
     variables |= kept | launcher
     fresh = environment.clean_environment()

@@ -34,7 +34,8 @@ pytestmark = pytest.mark.skipif(bool(environment.launched_ranks()), reason="pret
 
 def test_ranks_that_do_not_see_each_other_are_an_error(comm, monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "4")
-    with pytest.raises(LaunchError, match=r"^4 ranks were started, but each is alone: .*MPICH|Open MPI"):
+    with pytest.raises(LaunchError, match=r"^4 ranks were started, but each is alone: the launcher is not that of "
+                                          r"(MPICH|Open MPI|Intel\(R\) MPI)"):
         launch.world()
 
 
@@ -50,6 +51,14 @@ def test_without_mpi_one_process_is_a_world(monkeypatch):
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
     with pytest.raises(LaunchError, match="^2 ranks were started, but MPI cannot be loaded"):
         launch.world()
+
+
+@pytest.mark.parametrize("users", [None, "2"])
+def test_sums_of_intel_mpi_are_the_same_each_time_unless_the_user_chose(monkeypatch, users):
+    monkeypatch.delenv("I_MPI_CBWR", raising=False)
+    if users is not None:
+        monkeypatch.setenv("I_MPI_CBWR", users)
+    assert launch.job_environment()["I_MPI_CBWR"] == (users or "1")
 
 
 # -- the launcher -------------------------------------------------------------------------------
