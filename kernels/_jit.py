@@ -12,6 +12,8 @@ import llvmlite.binding
 import numba
 import numpy as np
 
+from . import _cache
+
 REDUCTION = {"reassoc", "nsz"}  # lets a sum vectorise; NaN and infinity keep their meaning
 
 
@@ -61,16 +63,14 @@ def _plain(function):
 def _compiled(function, options):
     chosen = numba.config.CACHE_DIR  # NUMBA_CACHE_DIR, or empty
     folder = chosen or cache_folder()
-    if folder is None:
-        return numba.njit(**options)(function)
+    dispatcher = numba.njit(**options)(function)
     # Numba decides at decoration where a function's cache lives, so the setting need not outlive it.
-    numba.config.CACHE_DIR = folder
+    numba.config.CACHE_DIR = folder or ""
     try:
-        return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no writable place
-        return numba.njit(**options)(function)
+        dispatcher._cache = _cache.of(function, folder)
     finally:
         numba.config.CACHE_DIR = chosen
+    return dispatcher
 
 
 @functools.cache
@@ -82,11 +82,11 @@ def cache_folder():
     """
     if not hasattr(os, "getuid"):
         return None
-    private = os.path.join(tempfile.gettempdir(), f"mpimasha-{os.getuid()}")
     version = f"py{sys.version_info.major}.{sys.version_info.minor}"
     cpu = llvmlite.binding.get_host_cpu_name()
-    folder = os.path.join(private, f"numba-{numba.__version__}-{cpu}-{version}", _source_digest())
     try:
+        private = os.path.join(tempfile.gettempdir(), f"mpimasha-{os.getuid()}")  # raises where none can be written
+        folder = os.path.join(private, f"numba-{numba.__version__}-{cpu}-{version}", _source_digest())
         if not _is_private(private):
             return None
         os.makedirs(folder, exist_ok=True)

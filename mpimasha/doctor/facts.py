@@ -110,7 +110,11 @@ def _cache(mounted):
 
 
 def _temporary(mounted):
-    used, wished = tempfile.gettempdir(), os.environ.get("TMPDIR")
+    wished = os.environ.get("TMPDIR")
+    try:
+        used = tempfile.gettempdir()
+    except OSError:  # Python finds none that can be written
+        used = "/tmp"
     return _folder(used, mounted) | {"used_tmpdir": wished is not None and os.path.abspath(wished) == used}
 
 

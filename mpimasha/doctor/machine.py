@@ -169,8 +169,8 @@ def _cache_fault(facts, hosts):
     if not cache["private"]:
         return (PROBLEM, f"{where} can be written by others, and what lies in it is run", f"{local} of your own")
     if cache["network"]:
-        risk = ("hosts that compile at the same time spoil it for each other, as Numba knows no lock"
-                if len(hosts) > 1 else "slow, and spoilt when two jobs compile at the same time")
+        risk = ("hosts that compile at the same time may spoil it for each other, as locks need not hold there"
+                if len(hosts) > 1 else "slow, and its locks need not hold when two jobs compile at the same time")
         return (PROBLEM if len(hosts) > 1 else NOTE, f"{where} lies on {cache['kind']}, a network file system: {risk}",
                 f"{local} local to each host")
     return None

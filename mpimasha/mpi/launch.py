@@ -205,11 +205,11 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
     Raises
     ------
     LaunchError
-        Inside a launched job, or if there is no launcher.
+        Inside a launched job, or if there is no launcher or no temporary folder.
     """
     refuse_in_job(ranks)
     words = [find_launcher()] if launcher is None else launcher_words(launcher)
-    with tempfile.TemporaryDirectory(prefix="mpimasha-", ignore_cleanup_errors=True) as folder:
+    with _temporary_folder() as folder:
         env = job_environment() | {environment.POSTBOX: folder}
         if sys.stdout.isatty():  # the ranks see a pipe, but there is a person behind it
             env |= {environment.TERMINAL: "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
@@ -218,6 +218,14 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
         # -P: the ranks import the package that runs here, whatever folder this is
         command = [*words, "-n", str(ranks), sys.executable, "-P", *program, *argv]
         return supervise(command, env, PostBox(folder), ranks)
+
+
+def _temporary_folder():
+    try:
+        return tempfile.TemporaryDirectory(prefix="mpimasha-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise LaunchError(f"-n needs a temporary folder, and none can be made ({error.strerror}): point TMPDIR to a "
+                          "folder that you can write and that is not full") from error
 
 
 def refuse_in_job(ranks):

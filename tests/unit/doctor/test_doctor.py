@@ -519,3 +519,13 @@ def test_patience_is_over_with_the_examination():
     with patience.of_a_rank(1), patience.with_a_launcher(1):
         pass
     time.sleep(1.2)  # still here
+
+
+def test_no_temporary_folder_at_all_is_a_finding_and_not_a_failure(monkeypatch):
+    def none_usable():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+
+    monkeypatch.setattr(facts.tempfile, "gettempdir", none_usable)
+    monkeypatch.setattr(facts, "_writable", lambda folder: False)
+    seen = facts.of_this_rank(Communicator())
+    assert of_machine([seen], "temporary").level == PROBLEM

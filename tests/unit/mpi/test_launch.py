@@ -101,6 +101,12 @@ def test_a_launcher_that_is_not_there_is_an_error(name):
         launch.spawn(2, [], launcher=name)
 
 
+def test_without_a_temporary_folder_nothing_is_launched(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch.tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(LaunchError, match=r"^-n needs a temporary folder, .*No such file.*: point TMPDIR to a folder"):
+        launch.spawn(2, [], launcher="true")
+
+
 def test_ranks_start_no_ranks(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "3")
     with pytest.raises(LaunchError, match="^-n 2 was asked of one of 3 ranks"):
