@@ -6,10 +6,12 @@ Under ``mpirun -n 4 python -m pytest --with-mpi`` it runs in that world instead.
 starts jobs of its own; one marked ``slow`` waits for ``pytest -m slow``, ``pytest -m ""`` runs all.
 """
 
+import atexit
 import functools
 import json
 import os
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -66,10 +68,25 @@ def mpiexec():
 @pytest.fixture
 def comm():
     """The world this test runs in: of several ranks for a test marked `ranks`."""
-    comm = launch.world()
-    if comm is None:
-        pytest.skip("needs MPI")
-    return comm
+    if SIZE == 1:  # a process alone does not start MPI by itself
+        MPI = pytest.importorskip("mpi4py.MPI", exc_type=(ImportError, RuntimeError))
+        if not MPI.Is_initialized():
+            MPI.Init_thread()
+            atexit.register(MPI.Finalize)
+    return launch.world()
+
+
+@pytest.fixture
+def pretend_rank(monkeypatch):
+    """``pretend_rank(size, rank=0)``: what MPICH's launcher tells a rank; nobody answers at the other end."""
+    ours, theirs = socket.socketpair()
+
+    def pretend(size, rank=0):
+        for name, value in (("PMI_FD", ours.fileno()), ("PMI_SIZE", size), ("PMI_RANK", rank)):
+            monkeypatch.setenv(name, str(value))
+
+    with ours, theirs:
+        yield pretend
 
 
 # -- outside: one launch a file and number of ranks -----------------------------------------------
@@ -165,6 +182,9 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
+    for item in items:  # pytest-mpi takes the folder tests/unit/mpi for its marker
+        if item.get_closest_marker("mpi") is None:
+            item.own_markers[:] = [mark for mark in item.own_markers if "--with-mpi" not in str(mark.kwargs)]
     if SIZE == 1:
         items[:] = [RankedTest.from_parent(item.parent, name=item.name, original=item)
                     if item.get_closest_marker("ranks") else item for item in items]

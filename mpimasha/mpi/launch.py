@@ -29,7 +29,9 @@ class _Alone(LaunchError):
 
 
 def world():
-    """MPI's communicator of all ranks, or None where MPI is not installed.
+    """MPI's communicator of all ranks; None where no launcher started several, or MPI is not installed.
+
+    One process needs no MPI: starting it takes shared memory, descriptors and a library that works.
 
     Raises
     ------
@@ -38,6 +40,8 @@ def world():
         would otherwise do the whole work alone, and end with exit code 0.
     """
     started = environment.launched_ranks() or 1
+    if not environment.perhaps_launched() and not _is_up():
+        return None
     try:
         import mpi4py
         mpi4py.rc.initialize = False  # not before we know whose launcher this is
@@ -57,6 +61,12 @@ def world():
                      f"{name_of(library)}; use `mpimasha ... -n {started}`, which finds the right one, or under SLURM "
                      "`srun --mpi=pmi2`")
     return MPI.COMM_WORLD
+
+
+def _is_up():
+    """Whether the caller's own program has started MPI."""
+    MPI = sys.modules.get("mpi4py.MPI")
+    return MPI is not None and MPI.Is_initialized() and not MPI.Is_finalized()
 
 
 def join():

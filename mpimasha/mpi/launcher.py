@@ -60,7 +60,7 @@ def _library():
 
 def is_foreign(library):
     """Did Open MPI's launcher start us, and another MPI is loaded?  MPICH 5 would die of it inside MPI_Init."""
-    return "OMPI_COMM_WORLD_SIZE" in os.environ and any(name in library for name, _ in _FAMILIES if name != "Open MPI")
+    return environment.launched_by_open_mpi() and any(name in library for name, _ in _FAMILIES if name != "Open MPI")
 
 
 def _candidates():

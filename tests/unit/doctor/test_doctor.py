@@ -436,12 +436,11 @@ def test_without_mpi_the_doctor_still_examines(doctor, monkeypatch):
 
 
 @alone
-def test_ranks_that_are_each_alone_are_told_so_once(doctor, monkeypatch):
-    monkeypatch.setenv("PMI_SIZE", "4")
-    monkeypatch.setenv("PMI_RANK", "0")
+def test_ranks_that_are_each_alone_are_told_so_once(doctor, comm, pretend_rank):
+    pretend_rank(4)
     code, _, record = doctor()
     assert code == 1 and {"ranks": PROBLEM}.items() <= {r["name"]: r["level"] for r in record["findings"]}.items()
-    monkeypatch.setenv("PMI_RANK", "2")
+    pretend_rank(4, 2)
     assert doctor() == (0, "", None)  # a launcher may end all ranks for one that fails
 
 

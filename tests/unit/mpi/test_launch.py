@@ -32,8 +32,23 @@ pytestmark = pytest.mark.skipif(bool(environment.launched_ranks()), reason="pret
 # -- the world ---------------------------------------------------------------------------------
 
 
-def test_ranks_that_do_not_see_each_other_are_an_error(comm, monkeypatch):
-    monkeypatch.setenv("PMI_SIZE", "4")
+def test_one_process_does_not_start_mpi():
+    """It would take shared memory and descriptors, and a library that works."""
+    script = ("import sys; from mpimasha import __main__; code = __main__.main(['list', 'problems']); "
+              "MPI = sys.modules.get('mpi4py.MPI'); sys.exit(code or MPI is not None and MPI.Is_initialized())")
+    stale = {"PMI_SIZE": "4", "PMI_RANK": "0", "PMI_FD": "9", "OMPI_COMM_WORLD_SIZE": "4", "PMIX_RANK": "0"}
+    for left_over in ({}, stale):
+        done = subprocess.run([sys.executable, "-c", script], env=launch.job_environment() | left_over,
+                              capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_program_that_started_mpi_itself_gets_its_world(comm):
+    assert launch.world() is not None
+
+
+def test_ranks_that_do_not_see_each_other_are_an_error(comm, pretend_rank):
+    pretend_rank(4)
     with pytest.raises(LaunchError, match=r"^4 ranks were started, but each is alone: .*MPICH|Open MPI"):
         launch.world()
 
@@ -44,10 +59,10 @@ def test_srun_without_the_right_plugin_is_an_error(comm, monkeypatch):
         launch.world()
 
 
-def test_without_mpi_one_process_is_a_world(monkeypatch):
+def test_without_mpi_one_process_is_a_world(monkeypatch, pretend_rank):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     assert launch.world() is None
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    pretend_rank(2)
     with pytest.raises(LaunchError, match="^2 ranks were started, but MPI cannot be loaded"):
         launch.world()
 
@@ -107,8 +122,8 @@ def test_without_a_temporary_folder_nothing_is_launched(tmp_path, monkeypatch):
         launch.spawn(2, [], launcher="true")
 
 
-def test_ranks_start_no_ranks(monkeypatch):
-    monkeypatch.setenv("PMI_SIZE", "3")
+def test_ranks_start_no_ranks(pretend_rank):
+    pretend_rank(3)
     with pytest.raises(LaunchError, match="^-n 2 was asked of one of 3 ranks"):
         launch.spawn(2, [])
 
@@ -190,12 +205,11 @@ def test_ranks_that_do_not_start_are_missed(tmp_path, capsys, seen, said):
 # -- the post box -----------------------------------------------------------------------------------
 
 
-def test_only_the_first_death_counts(tmp_path, monkeypatch):
+def test_only_the_first_death_counts(tmp_path, pretend_rank):
     box = postbox.PostBox(tmp_path)
     assert (box.first(), box.code(), box.seen(), box.pids()) == (None, None, 0, [])
-    monkeypatch.setenv("PMI_SIZE", "4")
     for rank, code in ((2, -9), (0, -15)):
-        monkeypatch.setenv("PMI_RANK", str(rank))
+        pretend_rank(4, rank)
         box.report(code=code)
     assert (box.first()["rank"], box.first()["code"]) == (2, -9)
     box.register()
@@ -277,8 +291,8 @@ def test_a_progress_bar_is_passed_on_before_its_line_ends():
     os.close(feed)
 
 
-@pytest.mark.parametrize("told, bar", [({}, True), ({"OMPI_COMM_WORLD_SIZE": "2"}, False),
-                                       ({"OMPI_COMM_WORLD_SIZE": "2", environment.TERMINAL: "1"}, True)])
+@pytest.mark.parametrize("told, bar", [({}, True), ({"SLURM_STEP_NUM_TASKS": "2"}, False),
+                                       ({"SLURM_STEP_NUM_TASKS": "2", environment.TERMINAL: "1"}, True)])
 def test_a_rank_draws_a_bar_only_for_a_terminal_of_the_users(monkeypatch, told, bar):
     """Open MPI gives its ranks terminals even where the job writes to a file."""
     monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(isatty=lambda: True))
@@ -342,10 +356,9 @@ def test_nothing_is_launched_for_a_mistake(command_line, capsys):
     assert capsys.readouterr().err == "mpimasha: error: no such method\n"
 
 
-def test_ranks_that_were_launched_wrongly_say_so_once(command_line, comm, capsys, monkeypatch):
-    monkeypatch.setenv("PMI_SIZE", "2")
-    for rank in ("0", "1"):
-        monkeypatch.setenv("PMI_RANK", rank)
+def test_ranks_that_were_launched_wrongly_say_so_once(command_line, comm, capsys, pretend_rank):
+    for rank in (0, 1):
+        pretend_rank(2, rank)
         assert __main__.main(["run"]) == 2
     assert capsys.readouterr().err.count("2 ranks were started, but each is alone") == 1
     assert command_line.done == []
@@ -362,10 +375,10 @@ def test_a_spawned_rank_ignores_n(command_line, monkeypatch, tmp_path):
     assert json.loads((tmp_path / "code").read_text()) == 4
 
 
-@pytest.mark.parametrize("ranks", ["1", "2"])
-def test_help_is_no_failure(command_line, monkeypatch, ranks):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_help_is_no_failure(command_line, monkeypatch, pretend_rank, ranks):
     monkeypatch.setattr(launch, "world", lambda: None)
-    monkeypatch.setenv("PMI_SIZE", ranks)
+    pretend_rank(ranks)
     command_line.cli.parse = lambda argv: failing(SystemExit(0))()
     assert __main__.main(["--help"]) == 0
 
