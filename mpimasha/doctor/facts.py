@@ -26,7 +26,7 @@ from mpimasha.mpi import environment, launcher, library
 
 EXTRAS = {"sklearn": "data", "matplotlib": "plot", "scipy": "test"}  # module -> the extra that brings it
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "SLURM_CPUS_PER_TASK",
-             "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "TMPDIR")
+             "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "TMPDIR", *launcher.LIBRARY_CHOICES)
 _COUNTED = 1000  # files of a cache; more are as good
 
 

@@ -56,6 +56,11 @@ def perhaps_launched():
     return ranks is None and any(name in os.environ for name in _UNKNOWN) or (ranks or 1) > 1
 
 
+def in_shell_of_srun():
+    """Whether this was typed in a shell that ``srun --pty`` started: the shell is a task of the step, this is none."""
+    return "SLURM_PTY_PORT" in os.environ and os.environ.get("SLURM_TASK_PID") != str(os.getpid())
+
+
 # -- who started us ----------------------------------------------------------------------------
 
 
@@ -66,7 +71,7 @@ def _launcher():
 
 
 def _started_by_pmi():
-    told = os.environ.get("PMI_FD", "") if _started_by_srun() else ""  # else it is the shell's
+    told = os.environ.get("PMI_FD", "") if not in_shell_of_srun() else ""  # else the shell's
     return (told.isdigit() and _is_socket(int(told)) or "PMI_PORT" in os.environ or "PMI_CONTROL_PORT" in os.environ
             or _started_by_mpiexec())
 
@@ -81,8 +86,7 @@ def _started_by_mpiexec():
 
 
 def _started_by_srun():
-    """Not inside a shell that ``srun --pty`` started: what is typed there is no task of the step, but the shell is."""
-    return "SLURM_PTY_PORT" not in os.environ or os.environ.get("SLURM_TASK_PID") == str(os.getpid())
+    return not in_shell_of_srun()
 
 
 def _is_socket(descriptor):

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from mpimasha.errors import LaunchError, UserError
 from mpimasha.mpi import environment
-from mpimasha.mpi.launcher import find_launcher, first_line, is_foreign, launcher_words, name_of, version
+from mpimasha.mpi.launcher import (find_launcher, first_line, is_foreign, launcher_words, misled, name_of, version,
+                                   words_for_slurm)
 from mpimasha.mpi.postbox import PostBox
 from mpimasha.mpi.supervisor import supervise
 
@@ -48,8 +49,9 @@ def world():
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # no mpi4py; no MPI library for it
         if started > 1:
-            raise LaunchError(f"{started} ranks were started, but MPI cannot be loaded ({first_line(error)}): install "
-                              "mpi4py and an MPI library, or start one process") from error
+            remedy = misled(os.environ) or "install mpi4py and an MPI library"
+            raise LaunchError(f"{started} ranks were started, but MPI cannot be loaded ({first_line(error)}): "
+                              f"{remedy}, or start one process") from error
         return None
     library = MPI.Get_library_version()
     foreign = started > 1 and is_foreign(library)
@@ -58,8 +60,8 @@ def world():
         atexit.register(_finalize, MPI)
     if foreign or started > 1 and MPI.COMM_WORLD.Get_size() == 1:
         raise _Alone(f"{started} ranks were started, but each is alone: the launcher is not that of "
-                     f"{name_of(library)}; use `mpimasha ... -n {started}`, which finds the right one, or under SLURM "
-                     "`srun --mpi=pmi2`")
+                     f"{name_of(library)}; use `mpimasha ... -n {started}` by itself, which finds the right one, or "
+                     "under SLURM `srun --mpi=pmi2 mpimasha ...` without -n")
     return MPI.COMM_WORLD
 
 
@@ -218,7 +220,7 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
         Inside a launched job, or if there is no launcher or no temporary folder.
     """
     refuse_in_job(ranks)
-    words = [find_launcher()] if launcher is None else launcher_words(launcher)
+    words = [path := find_launcher(), *words_for_slurm(path)] if launcher is None else launcher_words(launcher)
     with _temporary_folder() as folder:
         env = job_environment() | {environment.POSTBOX: folder}
         if sys.stdout.isatty():  # the ranks see a pipe, but there is a person behind it

@@ -528,3 +528,10 @@ def test_no_temporary_folder_at_all_is_a_finding_and_not_a_failure(monkeypatch):
     monkeypatch.setattr(facts, "_writable", lambda folder: False)
     seen = facts.of_this_rank(Communicator())
     assert of_machine([seen], "temporary").level == PROBLEM
+
+
+def test_a_variable_that_chooses_the_wrong_library_is_to_be_unset():
+    job = ranks(2, mpi__library=None, mpi__error="libmpi.so.40 is missing", variables__MPI4PY_MPIABI="openmpi")
+    assert of_installation(job, "MPI").advice == "unset MPI4PY_MPIABI, or name a library that is here"
+    alone = [job[0] | {"size": 1}]
+    assert of_installation(alone, "ranks").advice.startswith("unset MPI4PY_MPIABI, ")

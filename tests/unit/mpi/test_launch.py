@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,51 @@ def test_a_named_launcher_keeps_its_options(tmp_path, monkeypatch):
 def test_a_launcher_that_is_not_there_is_an_error(name):
     with pytest.raises(LaunchError, match="names no program"):
         launch.spawn(2, [], launcher=name)
+
+
+@pytest.mark.parametrize("variable", launcher.LIBRARY_CHOICES)
+def test_a_variable_that_chooses_the_wrong_library_is_to_be_unset(monkeypatch, pretend_rank, variable):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    monkeypatch.setenv(variable, "openmpi")
+    with pytest.raises(LaunchError, match=f"cannot be loaded .*: unset {variable}, or name a library that is here, or "
+                                          "leave -n out"):
+        launch.spawn(2, [])
+    pretend_rank(2)
+    with pytest.raises(LaunchError, match=f"cannot be loaded .*: unset {variable}, .*, or start one process$"):
+        launch.world()
+
+
+@pytest.mark.parametrize("told, srun, words", [
+    ({}, False, []), ({"SLURM_JOB_ID": "7"}, True, []), ({"SLURM_JOB_ID": "7"}, False, ["-launcher", "fork"]),
+    ({"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1"}, False, ["-launcher", "fork"]),
+    ({"SLURM_JOB_ID": "7", "HYDRA_LAUNCHER": "ssh"}, False, []),
+    ({"SLURM_JOB_ID": "7", "SLURM_PTY_PORT": "1", "SLURM_TASK_PID": "2"}, True, ["-launcher", "fork"]),
+    ({"SLURM_JOB_ID": "7", "SLURM_PTY_PORT": "1", "SLURM_TASK_PID": "2", "SLURM_JOB_NUM_NODES": "2"}, True, [])])
+@pytest.mark.parametrize("family", ["HYDRA build details:", "Intel(R) MPI Library", "Our launcher"])
+def test_hydra_forks_where_srun_would_start_nothing(tmp_path, monkeypatch, told, srun, words, family):
+    path = program(tmp_path / "mpi", "mpiexec", family)
+    monkeypatch.setattr(launcher.shutil, "which", lambda name: "/usr/bin/srun" if srun else None)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert launcher.words_for_slurm(path) == (words if family != "Our launcher" else [])
+
+
+def test_several_nodes_cannot_be_reached_without_srun(tmp_path, monkeypatch):
+    path = program(tmp_path / "mpi", "mpiexec", "HYDRA build details:")
+    monkeypatch.setattr(launcher.shutil, "which", lambda name: None)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    with pytest.raises(LaunchError, match="^-n needs srun to start ranks on the 2 nodes of this job"):
+        launcher.words_for_slurm(path)
+
+
+@pytest.mark.launches
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="has an srun")
+def test_a_container_inside_a_job_of_slurms_starts_its_ranks(run_cli):
+    job = {"SLURM_JOB_ID": "7", "SLURM_NODELIST": "here", "SLURM_JOB_NUM_NODES": "1", "SLURM_NNODES": "1",
+           "SLURM_NTASKS": "4", "SLURM_TASKS_PER_NODE": "4"}
+    ended = run_cli(["run", "bilinear", "-q", "--workers", "2", "--set", "stop.rounds=5"], ranks=2, env=job, timeout=30)
+    assert (ended.returncode, ended.timed_out) == (0, False), ended.stderr
 
 
 def test_without_a_temporary_folder_nothing_is_launched(tmp_path, monkeypatch):
