@@ -18,16 +18,25 @@ import time
 from pathlib import Path
 
 import pytest
-from jobs import LIMIT, start_job
+from jobs import LIMIT, remove_leftovers, start_job
 
 from mpimasha.errors import LaunchError
-from mpimasha.mpi import environment, launch
+from mpimasha.mpi import environment, launch, leftovers
 
 environment.prepare()
 
 SIZE = environment.launched_ranks() or 1
 RANK = environment.launched_rank() or 0
 REPORTS = "MPIMASHA_TEST_REPORTS"  # the folder in which ranks started by `RankedTest` leave theirs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_memory():
+    """Removes what jobs of this session that were killed left in /dev/shm."""
+    before = leftovers.present()
+    yield
+    if SIZE == 1:
+        remove_leftovers(before)
 
 
 # -- jobs --------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ import mpimasha
 from mpimasha.doctor import cgroups, mounts
 from mpimasha.errors import LaunchError
 from mpimasha.kernels import _jit
-from mpimasha.mpi import environment, launcher, library
+from mpimasha.mpi import environment, launcher, leftovers, library
 
 EXTRAS = {"sklearn": "data", "matplotlib": "plot", "scipy": "test"}  # module -> the extra that brings it
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "SLURM_CPUS_PER_TASK",
@@ -47,7 +47,8 @@ def of_this_rank(comm, named_launcher=None):
              "processor": llvmlite.binding.get_host_cpu_name(), "mpi": mpi, "cores": _cores(),
              "quota": cgroups.cores(*_groups("cpu", mounted), _read), "cache": _cache(mounted),
              "temporary": _temporary(mounted), "home": _folder(Path.home(), mounted),
-             "shared": _free("/dev/shm"), "memory": _memory(mounted), "resident": _resident()}
+             "shared": _free("/dev/shm"), "left_over": leftovers.of_ended_jobs(),
+             "memory": _memory(mounted), "resident": _resident()}
     if comm.rank == 0:
         facts |= {"launcher": _launcher(named_launcher), "on_path": _on_path(facts["mpi"]["library"]),
                   "working": _folder(Path.cwd(), mounted)}

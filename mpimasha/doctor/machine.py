@@ -6,6 +6,7 @@ from mpimasha.doctor.finding import NOTE, OK, PROBLEM, Finding, listed, several,
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SHARED = 64 * 2**20  # bytes of /dev/shm that an MPI library may take for one rank
+_NAMED = 3  # of many files
 _SCARCE, _SPARE = 100e6, 1e9  # bytes left for temporary files: too few, few
 
 
@@ -20,8 +21,8 @@ def findings(ranks, network=None):
         What `probe.collectives` measured.
     """
     hosts = by_host(ranks)
-    found = [_hosts(hosts), _cores(hosts), _threads(hosts), _memory(hosts), _shared(hosts), _cache(ranks, hosts),
-             _temporary(ranks), *_home(ranks[0]), _working(ranks[0]), _exchange(network)]
+    found = [_hosts(hosts), _cores(hosts), _threads(hosts), _memory(hosts), _shared(hosts), _left_over(hosts),
+             _cache(ranks, hosts), _temporary(ranks), *_home(ranks[0]), _working(ranks[0]), _exchange(network)]
     return [finding for finding in found if finding is not None]
 
 
@@ -140,6 +141,19 @@ def _shared(hosts):
                            f"make it {size(_SHARED * len(group))} or more, as in docker run --shm-size=1g")
     free = [group[0]["shared"] for group in (crowded or hosts).values() if group[0]["shared"] is not None]
     return Finding("machine", "/dev/shm", OK, f"{size(min(free))} free") if free else None
+
+
+def _left_over(hosts):
+    """Files there of jobs that were killed; MPI's names for them tell nobody whose they are."""
+    for host, group in hosts.items():
+        files = group[0]["left_over"]
+        if files:
+            first = sorted(files)[:_NAMED]
+            more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+            return Finding("machine", "left over", NOTE, f"{several(len(files), 'file')} of ended MPI jobs of yours "
+                           f"take {size(sum(files.values()))} of memory on {host}: {', '.join(first)}{more}",
+                           "remove them: no process has them open")
+    return None
 
 
 def _cache(ranks, hosts):

@@ -24,7 +24,7 @@ RANK = {
     "extras": dict.fromkeys(facts.EXTRAS, True), "processor": "znver3", "cores": [0, 1, 2, 3], "quota": None,
     "mpi": {"library": "MPICH Version:      5.0.2\n", "standard": "5.0", "threads": "multiple", "error": None},
     "cache": FOLDER | {"chosen": False, "files": 7, "private": True}, "temporary": FOLDER | {"used_tmpdir": False},
-    "home": FOLDER, "shared": 8 * GB, "memory": {"available": 32 * GB, "limit": None, "left": None},
+    "home": FOLDER, "shared": 8 * GB, "left_over": {}, "memory": {"available": 32 * GB, "limit": None, "left": None},
     "resident": GB // 5, "launcher": {"path": "/opt/mpiexec", "error": None}, "on_path": {}, "working": FOLDER,
 }
 
@@ -184,6 +184,15 @@ def test_free_memory_is_the_least_of_hosts_and_limits():
     (1, 2**20, OK), (2, 128 * 2**20, OK), (2, 128 * 2**20 - 1, PROBLEM), (3, 128 * 2**20, PROBLEM), (2, None, PROBLEM)])
 def test_shared_memory_of_less_than_64_mb_a_rank_is_a_problem_for_several_ranks(count, free, level):
     assert of_machine(ranks(count, shared=free), "/dev/shm").level == level
+
+
+def test_what_ended_jobs_left_in_shared_memory_is_counted_and_named():
+    files = {f"/dev/shm/mpich_shm_{number}_0": 10**6 for number in range(5)}
+    found = of_machine(spread(ranks(), ranks(left_over=files)), "left over")
+    assert found.level == NOTE and found.value == (
+        "5 files of ended MPI jobs of yours take 5.00 MB of memory on b: /dev/shm/mpich_shm_0_0, "
+        "/dev/shm/mpich_shm_1_0, /dev/shm/mpich_shm_2_0 and 2 more")
+    assert "more" not in of_machine(ranks(left_over=dict([*files.items()][:3])), "left over").value
 
 
 @pytest.mark.parametrize("changes, hosts, level, word", [
