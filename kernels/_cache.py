@@ -1,76 +1,117 @@
-"""Numba's cache on disk, with the lock it lacks and without trust in what it finds there."""
+"""Numba's on-disk cache, locked and never in the way: where it fails, what was compiled stays in memory."""
 
 import contextlib
 import fcntl
 import logging
 import os
 import time
+from pathlib import Path
 
-_PATIENCE = 10.0  # seconds for a lock: a process that holds it has a millisecond's work to do
-_told = []  # a sentence, once a process
+from numba.core import caching
+
+_log = logging.getLogger("mpimasha.kernels")
+_PATIENCE = 10.0  # seconds; others hold the lock for milliseconds, unless they were stopped
+_said = []  # not empty once it was said that the cache is of no use
 
 
-class Guarded:
-    """The cache of one function, for several processes at once; no fault of it ends a program.
+class _Impl(caching.CompileResultCacheImpl):
+    _locator_classes = [caching.UserProvidedCacheLocator]  # not beside the source: that may be on a network, or shared
 
-    Two processes that compile other signatures of one function at once write over each other's index, after which the
-    code of one signature can be read for the other.  With a lock around each reading and writing they take turns.  What
-    cannot be read is compiled, what cannot be written is compiled anew next time.
 
-    Parameters
-    ----------
-    cache : numba.core.caching.Cache
+class LockedCache(caching.FunctionCache):
+    """The cache of one kernel.
+
+    Numba reads the index, writes it and then writes the code, without a lock: of two processes that compile
+    different signatures one can leave its code under the other's name.
     """
 
-    def __init__(self, cache):
-        self._cache = cache
+    _impl_class = _Impl
 
-    def __getattr__(self, name):
-        return getattr(self._cache, name)
-
-    def load_overload(self, signature, target):
+    def load_overload(self, sig, target_context):
+        """What the cache has for `sig`; None, so that it is compiled, also where that cannot be read."""
         try:
-            with _locked(self._cache.cache_path):
-                return self._cache.load_overload(signature, target)
-        except Exception as error:  # whatever a damaged file makes of unpickling
-            tell(f"{self._cache.cache_path} cannot be read", error)
-            return None
+            with self._locked(fcntl.LOCK_SH):
+                found = super().load_overload(sig, target_context)
+            if found is None or found.signature.args == tuple(getattr(sig, "args", sig)):
+                return found
+            raise ValueError(f"code for {found.signature.args} under the name of {sig}")
+        except OSError as error:
+            _say(f"compiled kernels cannot be read, they are compiled anew ({_brief(error)})")
+        except Exception as error:  # half a file can raise anything
+            _say(f"a damaged file in {self.cache_path} is compiled anew ({_brief(error)})")
+            with contextlib.suppress(OSError), self._locked(fcntl.LOCK_EX):
+                self._forget()
+        return None
 
-    def save_overload(self, signature, compiled):
+    def save_overload(self, sig, data):
+        """Write it down, if that can be done."""
         try:
-            with _locked(self._cache.cache_path):
-                try:
-                    self._cache.save_overload(signature, compiled)
-                except Exception:  # an index that is damaged: begin another
-                    self._cache.flush()
-                    self._cache.save_overload(signature, compiled)
+            with self._locked(fcntl.LOCK_EX):
+                super().save_overload(sig, data)
         except Exception as error:
-            tell(f"{self._cache.cache_path} cannot be written", error)
+            _say(f"compiled kernels are not kept, every start compiles them ({_brief(error)})")
+
+    @contextlib.contextmanager
+    def _locked(self, how):
+        if how == fcntl.LOCK_EX:
+            os.makedirs(self.cache_path, exist_ok=True)
+        try:
+            lock = os.open(os.path.join(self.cache_path, "lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            if how == fcntl.LOCK_EX:
+                raise
+            yield  # a folder that cannot be written, or is not there, can still be looked into
+            return
+        try:
+            _wait(lock, how)
+            yield
+        finally:
+            os.close(lock)
+
+    def _forget(self):
+        # The code too: a new index without it could be cut off from its own, and name this one.
+        for path in Path(self.cache_path).glob(f"{self._impl.filename_base}.*"):
+            if path.suffix in (".nbi", ".nbc"):
+                path.unlink(missing_ok=True)
 
 
-def tell(what, error):
-    """Say once that kernels are compiled without their cache, and why."""
-    if not _told:
-        _told.append(what)
-        why = str(error) or type(error).__name__
-        logging.getLogger("mpimasha").warning(f"the cache of compiled kernels {what} ({why}): they are compiled anew")
+class NoCache(caching.NullCache):
+    """In place of a cache that cannot be had."""
+
+    def __init__(self, reason):
+        self._reason = reason
+
+    def save_overload(self, sig, data):
+        """Only say why nothing is kept; at the first compilation, since a command may need none."""
+        _say(f"compiled kernels are not kept, every start compiles them ({self._reason})")
 
 
-@contextlib.contextmanager
-def _locked(folder):
-    """Inside, no other process is; where there can be no lock, or it does not come, without one."""
-    with contextlib.ExitStack() as stack:
-        with contextlib.suppress(OSError):
-            file = stack.enter_context(open(os.path.join(folder, ".lock"), "ab"))
-            deadline = time.monotonic() + _PATIENCE
-            while not _taken(file) and time.monotonic() < deadline:
-                time.sleep(0.01)
-        yield  # closing the file gives it back
-
-
-def _taken(file):
+def of(function, folder):
+    """The cache of `function` below `folder`, which Numba reads from its settings; None means there is none."""
+    if folder is None:
+        return NoCache("no private folder for temporary files; see `mpimasha doctor`")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        return LockedCache(function)
+    except (RuntimeError, OSError):
+        return NoCache(f"{folder} cannot be written")
+
+
+def _wait(lock, how):
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return fcntl.flock(lock, how | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise TimeoutError("another process holds the lock") from None
+        time.sleep(0.002)
+
+
+def _say(sentence):
+    if not _said:
+        _said.append(sentence)
+        _log.warning(sentence)
+
+
+def _brief(error):
+    return f"{type(error).__name__}: {error}".split("\n")[0]

@@ -63,19 +63,14 @@ def _plain(function):
 def _compiled(function, options):
     chosen = numba.config.CACHE_DIR  # NUMBA_CACHE_DIR, or empty
     folder = chosen or cache_folder()
-    if folder is None:
-        return numba.njit(**options)(function)
+    dispatcher = numba.njit(**options)(function)
     # Numba decides at decoration where a function's cache lives, so the setting need not outlive it.
-    numba.config.CACHE_DIR = folder
+    numba.config.CACHE_DIR = folder or ""
     try:
-        compiled = numba.njit(cache=True, **options)(function)
-        compiled._cache = _cache.Guarded(compiled._cache)
-        return compiled
-    except (RuntimeError, OSError) as error:  # no place that can be written
-        _cache.tell(f"{folder} cannot be written", error)
-        return numba.njit(**options)(function)
+        dispatcher._cache = _cache.of(function, folder)
     finally:
         numba.config.CACHE_DIR = chosen
+    return dispatcher
 
 
 @functools.cache
@@ -90,14 +85,12 @@ def cache_folder():
     version = f"py{sys.version_info.major}.{sys.version_info.minor}"
     cpu = llvmlite.binding.get_host_cpu_name()
     try:
-        private = os.path.join(tempfile.gettempdir(), f"mpimasha-{os.getuid()}")
+        private = os.path.join(tempfile.gettempdir(), f"mpimasha-{os.getuid()}")  # raises where none can be written
         folder = os.path.join(private, f"numba-{numba.__version__}-{cpu}-{version}", _source_digest())
         if not _is_private(private):
-            _cache.tell(f"{private} is not private", "others own or write it, or it is a link")
             return None
         os.makedirs(folder, exist_ok=True)
-    except OSError as error:  # no temporary folder at all among them
-        _cache.tell("has no place", error)
+    except OSError:
         return None
     return folder
 

@@ -6,10 +6,12 @@ Under ``mpirun -n 4 python -m pytest --with-mpi`` it runs in that world instead.
 starts jobs of its own; one marked ``slow`` waits for ``pytest -m slow``, ``pytest -m ""`` runs all.
 """
 
+import atexit
 import functools
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,16 +20,25 @@ from pathlib import Path
 
 import numba
 import pytest
-from jobs import LIMIT, end, start_job
+from jobs import LIMIT, end, remove_leftovers, start_job
 
 from mpimasha.errors import LaunchError
-from mpimasha.mpi import environment, launch
+from mpimasha.mpi import environment, launch, leftovers
 
 environment.prepare()
 
 SIZE = environment.launched_ranks() or 1
 RANK = environment.launched_rank() or 0
 REPORTS = "MPIMASHA_TEST_REPORTS"  # the folder in which ranks started by `RankedTest` leave theirs
+
+
+@pytest.fixture(scope="session", autouse=True)
+def shared_memory():
+    """Removes what jobs of this session that were killed left in /dev/shm."""
+    before = leftovers.present()
+    yield
+    if SIZE == 1:
+        remove_leftovers(before)
 
 
 # -- jobs --------------------------------------------------------------------------------------
@@ -68,10 +79,25 @@ def mpiexec():
 @pytest.fixture
 def comm():
     """The world this test runs in: of several ranks for a test marked `ranks`."""
-    comm = launch.world()
-    if comm is None:
-        pytest.skip("needs MPI")
-    return comm
+    if SIZE == 1:  # a process alone does not start MPI by itself
+        MPI = pytest.importorskip("mpi4py.MPI", exc_type=(ImportError, RuntimeError))
+        if not MPI.Is_initialized():
+            MPI.Init_thread()
+            atexit.register(MPI.Finalize)
+    return launch.world()
+
+
+@pytest.fixture
+def pretend_rank(monkeypatch):
+    """``pretend_rank(size, rank=0)``: what MPICH's launcher tells a rank; nobody answers at the other end."""
+    ours, theirs = socket.socketpair()
+
+    def pretend(size, rank=0):
+        for name, value in (("PMI_FD", ours.fileno()), ("PMI_SIZE", size), ("PMI_RANK", rank)):
+            monkeypatch.setenv(name, str(value))
+
+    with ours, theirs:
+        yield pretend
 
 
 # -- outside: one launch a file and number of ranks -----------------------------------------------

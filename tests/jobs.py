@@ -6,8 +6,9 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
-from mpimasha.mpi import launch
+from mpimasha.mpi import launch, leftovers
 
 LIMIT = 60  # seconds for one launch, unless something else is said
 
@@ -53,3 +54,12 @@ def end(process):
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def remove_leftovers(before, pause=1.0):
+    """Remove files of MPI that are not among `before` and that no process has, now and after `pause` seconds."""
+    candidates = leftovers.of_ended_jobs(youngest=0.0).keys() - before
+    if candidates:  # one may be of a job that starts, and is about to map it
+        time.sleep(pause)
+    for path in candidates & leftovers.of_ended_jobs(youngest=0.0).keys():
+        Path(path).unlink(missing_ok=True)

@@ -22,11 +22,11 @@ import mpimasha
 from mpimasha.doctor import cgroups, mounts
 from mpimasha.errors import LaunchError
 from mpimasha.kernels import _jit
-from mpimasha.mpi import environment, launcher, library
+from mpimasha.mpi import environment, launcher, leftovers, library
 
 EXTRAS = {"sklearn": "data", "matplotlib": "plot", "scipy": "test"}  # module -> the extra that brings it
 VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "SLURM_CPUS_PER_TASK",
-             "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "TMPDIR", "I_MPI_CBWR")
+             "NUMBA_CACHE_DIR", "NUMBA_DISABLE_JIT", "TMPDIR", "I_MPI_CBWR", *launcher.LIBRARY_CHOICES)
 _COUNTED = 1000  # files of a cache; more are as good
 
 
@@ -47,7 +47,8 @@ def of_this_rank(comm, named_launcher=None):
              "processor": llvmlite.binding.get_host_cpu_name(), "mpi": mpi, "cores": _cores(),
              "quota": cgroups.cores(*_groups("cpu", mounted), _read), "cache": _cache(mounted),
              "temporary": _temporary(mounted), "home": _folder(Path.home(), mounted),
-             "shared": _free("/dev/shm"), "memory": _memory(mounted), "resident": _resident()}
+             "shared": _free("/dev/shm"), "left_over": leftovers.of_ended_jobs(),
+             "memory": _memory(mounted), "resident": _resident()}
     if comm.rank == 0:
         facts |= {"launcher": _launcher(named_launcher), "on_path": _on_path(facts["mpi"]["library"]),
                   "working": _folder(Path.cwd(), mounted)}
@@ -110,7 +111,11 @@ def _cache(mounted):
 
 
 def _temporary(mounted):
-    used, wished = tempfile.gettempdir(), os.environ.get("TMPDIR")
+    wished = os.environ.get("TMPDIR")
+    try:
+        used = tempfile.gettempdir()
+    except OSError:  # Python finds none that can be written
+        used = "/tmp"
     return _folder(used, mounted) | {"used_tmpdir": wished is not None and os.path.abspath(wished) == used}
 
 

@@ -2,7 +2,7 @@
 
 from mpimasha.doctor.facts import EXTRAS
 from mpimasha.doctor.finding import NOTE, OK, PROBLEM, Finding, listed, several
-from mpimasha.mpi.launcher import name_of
+from mpimasha.mpi.launcher import misled, name_of
 
 _PROJECTS = {"sklearn": "scikit-learn"}  # a module that is not called as its project
 _FAMILIES = (("Open MPI", "pmix"), ("MPICH", "pmi2"), ("Intel(R) MPI", "pmi2"), ("MVAPICH", "pmi2"))
@@ -41,6 +41,7 @@ def _mpi(ranks):
     mpi, needed = ranks[0]["mpi"], (ranks[0]["started"] or 1) > 1
     if mpi["library"] is None:
         return Finding("installation", "MPI", PROBLEM if needed else NOTE, f"cannot be loaded: {mpi['error']}",
+                       misled(ranks[0]["variables"]) or
                        "pip install 'mpimasha[mpi]' on a laptop; on a cluster load its MPI module and build mpi4py "
                        "against it; one process needs none")
     libraries = {r["mpi"]["library"] for r in ranks}
@@ -105,7 +106,7 @@ def _ranks(facts, wanted):
     started, size = facts["started"] or 1, facts["size"]
     if started > 1 and size == 1:
         return Finding("launch", "ranks", PROBLEM, f"{started} ranks were started, but each is alone",
-                       _introduction(facts["mpi"], started))
+                       _introduction(facts, started))
     if started not in (1, size):
         return Finding("launch", "ranks", NOTE, f"{several(size, 'rank')}, though the launcher speaks of {started}",
                        "look for variables of another job in the environment")
@@ -117,13 +118,14 @@ def _ranks(facts, wanted):
     return Finding("launch", "ranks", OK, f"{size} were started and see each other")
 
 
-def _introduction(mpi, started):
+def _introduction(facts, started):
     """How ranks of this library have to be started."""
+    mpi = facts["mpi"]
     if mpi["library"] is None:
-        return "install mpi4py and an MPI library, or start one process"
+        return f"{misled(facts['variables']) or 'install mpi4py and an MPI library'}, or start one process"
     plugin = next((plugin for name, plugin in _FAMILIES if name in mpi["library"]), "pmix")
-    return (f"the launcher is not that of {_library(mpi)}: use `mpimasha ... -n {started}`, which finds the right one, "
-            f"or under SLURM `srun --mpi={plugin}`")
+    return (f"the launcher is not that of {_library(mpi)}: use `mpimasha ... -n {started}` by itself, which finds the "
+            f"right one, or under SLURM `srun --mpi={plugin} mpimasha ...` without -n")
 
 
 def _launcher(facts, wanted):

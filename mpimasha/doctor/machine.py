@@ -6,6 +6,7 @@ from mpimasha.doctor.finding import NOTE, OK, PROBLEM, Finding, listed, several,
 
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 _SHARED = 64 * 2**20  # bytes of /dev/shm that an MPI library may take for one rank
+_NAMED = 3  # of many files
 _SCARCE, _SPARE = 100e6, 1e9  # bytes left for temporary files: too few, few
 
 
@@ -20,8 +21,8 @@ def findings(ranks, network=None):
         What `probe.collectives` measured.
     """
     hosts = by_host(ranks)
-    found = [_hosts(hosts), _cores(hosts), _threads(hosts), _memory(hosts), _shared(hosts), _cache(ranks, hosts),
-             _temporary(ranks), *_home(ranks[0]), _working(ranks[0]), _exchange(network)]
+    found = [_hosts(hosts), _cores(hosts), _threads(hosts), _memory(hosts), _shared(hosts), _left_over(hosts),
+             _cache(ranks, hosts), _temporary(ranks), *_home(ranks[0]), _working(ranks[0]), _exchange(network)]
     return [finding for finding in found if finding is not None]
 
 
@@ -142,6 +143,19 @@ def _shared(hosts):
     return Finding("machine", "/dev/shm", OK, f"{size(min(free))} free") if free else None
 
 
+def _left_over(hosts):
+    """Files there of jobs that were killed; MPI's names for them tell nobody whose they are."""
+    for host, group in hosts.items():
+        files = group[0]["left_over"]
+        if files:
+            first = sorted(files)[:_NAMED]
+            more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
+            return Finding("machine", "left over", NOTE, f"{several(len(files), 'file')} of ended MPI jobs of yours "
+                           f"take {size(sum(files.values()))} of memory on {host}: {', '.join(first)}{more}",
+                           "remove them: no process has them open")
+    return None
+
+
 def _cache(ranks, hosts):
     facts = next((r for r in ranks if _cache_fault(r, hosts)), ranks[0])
     fault = _cache_fault(facts, hosts)
@@ -169,8 +183,8 @@ def _cache_fault(facts, hosts):
     if not cache["private"]:
         return (PROBLEM, f"{where} can be written by others, and what lies in it is run", f"{local} of your own")
     if cache["network"]:
-        risk = ("hosts that compile at the same time spoil it for each other, as Numba knows no lock"
-                if len(hosts) > 1 else "slow, and spoilt when two jobs compile at the same time")
+        risk = ("hosts that compile at the same time may spoil it for each other, as locks need not hold there"
+                if len(hosts) > 1 else "slow, and its locks need not hold when two jobs compile at the same time")
         return (PROBLEM if len(hosts) > 1 else NOTE, f"{where} lies on {cache['kind']}, a network file system: {risk}",
                 f"{local} local to each host")
     return None

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mpimasha.errors import LaunchError, UserError
 from mpimasha.mpi import environment
-from mpimasha.mpi.launcher import find_launcher, first_line, is_foreign, launcher_words, name_of, version
+from mpimasha.mpi.launcher import (find_launcher, first_line, is_foreign, launcher_words, misled, name_of, version,
+                                   words_for_slurm)
 from mpimasha.mpi.postbox import PostBox
 from mpimasha.mpi.supervisor import supervise
 
@@ -30,7 +31,9 @@ class _Alone(LaunchError):
 
 
 def world():
-    """MPI's communicator of all ranks, or None where MPI is not installed.
+    """MPI's communicator of all ranks; None where no launcher started several, or MPI is not installed.
+
+    One process needs no MPI: starting it takes shared memory, descriptors and a library that works.
 
     Raises
     ------
@@ -39,14 +42,17 @@ def world():
         would otherwise do the whole work alone, and end with exit code 0.
     """
     started = environment.launched_ranks() or 1
+    if not environment.perhaps_launched() and not _is_up():
+        return None
     try:
         import mpi4py
         mpi4py.rc.initialize = False  # not before we know whose launcher this is
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # no mpi4py; no MPI library for it
         if started > 1:
-            raise LaunchError(f"{started} ranks were started, but MPI cannot be loaded ({first_line(error)}): install "
-                              "mpi4py and an MPI library, or start one process") from error
+            remedy = misled(os.environ) or "install mpi4py and an MPI library"
+            raise LaunchError(f"{started} ranks were started, but MPI cannot be loaded ({first_line(error)}): "
+                              f"{remedy}, or start one process") from error
         return None
     library = MPI.Get_library_version()
     foreign = started > 1 and is_foreign(library)
@@ -55,9 +61,15 @@ def world():
         atexit.register(_finalize, MPI)
     if foreign or started > 1 and MPI.COMM_WORLD.Get_size() == 1:
         raise _Alone(f"{started} ranks were started, but each is alone: the launcher is not that of "
-                     f"{name_of(library)}; use `mpimasha ... -n {started}`, which finds the right one, or under SLURM "
-                     "`srun --mpi=pmi2`")
+                     f"{name_of(library)}; use `mpimasha ... -n {started}` by itself, which finds the right one, or "
+                     "under SLURM `srun --mpi=pmi2 mpimasha ...` without -n")
     return MPI.COMM_WORLD
+
+
+def _is_up():
+    """Whether the caller's own program has started MPI."""
+    MPI = sys.modules.get("mpi4py.MPI")
+    return MPI is not None and MPI.Is_initialized() and not MPI.Is_finalized()
 
 
 def join():
@@ -231,11 +243,11 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
     Raises
     ------
     LaunchError
-        Inside a launched job, or if there is no launcher.
+        Inside a launched job, or if there is no launcher or no temporary folder.
     """
     refuse_in_job(ranks)
-    words = [find_launcher()] if launcher is None else launcher_words(launcher)
-    with tempfile.TemporaryDirectory(prefix="mpimasha-", ignore_cleanup_errors=True) as folder:
+    words = [path := find_launcher(), *words_for_slurm(path)] if launcher is None else launcher_words(launcher)
+    with _temporary_folder() as folder:
         env = job_environment() | {environment.POSTBOX: folder}
         if sys.stdout.isatty():  # the ranks see a pipe, but there is a person behind it
             env |= {environment.TERMINAL: "1", "COLUMNS": str(shutil.get_terminal_size().columns)}
@@ -244,6 +256,14 @@ def spawn(ranks, argv, launcher=None, program=("-m", "mpimasha")):
         # -P: the ranks import the package that runs here, whatever folder this is
         command = [*words, "-n", str(ranks), sys.executable, "-P", *program, *argv]
         return supervise(command, env, PostBox(folder), ranks)
+
+
+def _temporary_folder():
+    try:
+        return tempfile.TemporaryDirectory(prefix="mpimasha-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise LaunchError(f"-n needs a temporary folder, and none can be made ({error.strerror}): point TMPDIR to a "
+                          "folder that you can write and that is not full") from error
 
 
 def refuse_in_job(ranks):

@@ -14,6 +14,8 @@ from mpimasha.mpi import environment
 # What a library calls itself, and what `mpiexec --version` says where the launcher is its own.
 _FAMILIES = (("Intel(R) MPI", r"Intel\(R\) MPI"), ("Open MPI", "Open MPI|OpenRTE|PRRTE"),
              ("MPICH Version", "HYDRA"), ("MVAPICH", "HYDRA"))
+LIBRARY_CHOICES = ("MPI4PY_MPIABI", "MPI4PY_LIBMPI")  # variables that tell mpi4py which library to load
+_LAUNCHER_CHOICES = ("HYDRA_LAUNCHER", "HYDRA_BOOTSTRAP", "I_MPI_HYDRA_BOOTSTRAP")  # and Hydra how to start ranks
 _NAMES = ("mpiexec", "mpirun", "mpiexec.hydra", "mpiexec.mpich", "mpiexec.openmpi")
 
 
@@ -53,14 +55,45 @@ def _library():
         mpi4py.rc.initialize = False
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:
-        raise LaunchError(f"-n needs MPI, which cannot be loaded ({first_line(error)}): pip install 'mpimasha[mpi]', "
-                          "or leave -n out to simulate the workers in one process") from error
+        remedy = misled(os.environ) or "pip install 'mpimasha[mpi]'"
+        raise LaunchError(f"-n needs MPI, which cannot be loaded ({first_line(error)}): {remedy}, or leave -n out to "
+                          "simulate the workers in one process") from error
     return MPI.Get_library_version()
+
+
+def misled(variables):
+    """What to do where one of `variables` chooses the library that mpi4py cannot load; None where none does."""
+    names = [name for name in LIBRARY_CHOICES if variables.get(name)]
+    return f"unset {' and '.join(names)}, or name a library that is here" if names else None
+
+
+def words_for_slurm(path):
+    """What to say to the launcher at `path` inside a job of SLURM's where its srun would not start anything.
+
+    Hydra starts its ranks by ``srun``, and waits for ever where there is none, as in a container, or where
+    a shell that ``srun --pty`` started has all that the job was given.  On one host it needs none.
+
+    Raises
+    ------
+    LaunchError
+        If there is no srun in a job of several nodes.
+    """
+    if "SLURM_JOB_ID" not in os.environ or any(os.environ.get(name) for name in _LAUNCHER_CHOICES):
+        return []
+    missing, nodes = shutil.which("srun") is None, os.environ.get("SLURM_JOB_NUM_NODES", "1")
+    if not missing and not environment.in_shell_of_srun() or not re.search(r"HYDRA|Intel\(R\) MPI", version(path)):
+        return []
+    if nodes == "1":
+        return ["-launcher", "fork"]
+    if missing:
+        raise LaunchError(f"-n needs srun to start ranks on the {nodes} nodes of this job of SLURM's, and none is on "
+                          "PATH: put it there, ask for one node, or start this with `srun --mpi=pmi2` and without -n")
+    return []
 
 
 def is_foreign(library):
     """Did Open MPI's launcher start us, and another MPI is loaded?  MPICH 5 would die of it inside MPI_Init."""
-    return "OMPI_COMM_WORLD_SIZE" in os.environ and any(name in library for name, _ in _FAMILIES if name != "Open MPI")
+    return environment.launched_by_open_mpi() and any(name in library for name, _ in _FAMILIES if name != "Open MPI")
 
 
 def _candidates():

@@ -14,7 +14,7 @@ def facts():
         import mpi4py
     except ImportError as error:
         return {"wrapper": None, "library": None, "error": first_line(error)}
-    wrapper = mpi4py.__version__
+    wrapper, mpi4py.rc.initialize = mpi4py.__version__, False  # one process need not start MPI to look at it
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:  # as in launch.world

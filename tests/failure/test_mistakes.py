@@ -108,7 +108,7 @@ def foreign(tmp_path):
         return os.environ["MPIMASHA_TEST_FOREIGN_LAUNCHER"]
     size, rank = ("PMI_SIZE", "PMI_RANK") if "Open MPI" in launcher._library() else \
         ("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK")
-    script = tmp_path / "foreign.sh"
+    script = tmp_path / "mpiexec.foreign"  # ranks know launchers by their names
     script.write_text(f"""#!/bin/sh
 n=$2; shift 2; code=0; pids=
 for rank in $(seq 0 $((n - 1))); do {size}=$n {rank}=$rank "$@" & pids="$pids $!"; done

@@ -24,7 +24,7 @@ RANK = {
     "extras": dict.fromkeys(facts.EXTRAS, True), "processor": "znver3", "cores": [0, 1, 2, 3], "quota": None,
     "mpi": {"library": "MPICH Version:      5.0.2\n", "standard": "5.0", "threads": "multiple", "error": None},
     "cache": FOLDER | {"chosen": False, "files": 7, "private": True}, "temporary": FOLDER | {"used_tmpdir": False},
-    "home": FOLDER, "shared": 8 * GB, "memory": {"available": 32 * GB, "limit": None, "left": None},
+    "home": FOLDER, "shared": 8 * GB, "left_over": {}, "memory": {"available": 32 * GB, "limit": None, "left": None},
     "resident": GB // 5, "launcher": {"path": "/opt/mpiexec", "error": None}, "on_path": {}, "working": FOLDER,
 }
 
@@ -192,6 +192,15 @@ def test_free_memory_is_the_least_of_hosts_and_limits():
     (1, 2**20, OK), (2, 128 * 2**20, OK), (2, 128 * 2**20 - 1, PROBLEM), (3, 128 * 2**20, PROBLEM), (2, None, PROBLEM)])
 def test_shared_memory_of_less_than_64_mb_a_rank_is_a_problem_for_several_ranks(count, free, level):
     assert of_machine(ranks(count, shared=free), "/dev/shm").level == level
+
+
+def test_what_ended_jobs_left_in_shared_memory_is_counted_and_named():
+    files = {f"/dev/shm/mpich_shm_{number}_0": 10**6 for number in range(5)}
+    found = of_machine(spread(ranks(), ranks(left_over=files)), "left over")
+    assert found.level == NOTE and found.value == (
+        "5 files of ended MPI jobs of yours take 5.00 MB of memory on b: /dev/shm/mpich_shm_0_0, "
+        "/dev/shm/mpich_shm_1_0, /dev/shm/mpich_shm_2_0 and 2 more")
+    assert "more" not in of_machine(ranks(left_over=dict([*files.items()][:3])), "left over").value
 
 
 @pytest.mark.parametrize("changes, hosts, level, word", [
@@ -444,12 +453,11 @@ def test_without_mpi_the_doctor_still_examines(doctor, monkeypatch):
 
 
 @alone
-def test_ranks_that_are_each_alone_are_told_so_once(doctor, monkeypatch):
-    monkeypatch.setenv("PMI_SIZE", "4")
-    monkeypatch.setenv("PMI_RANK", "0")
+def test_ranks_that_are_each_alone_are_told_so_once(doctor, comm, pretend_rank):
+    pretend_rank(4)
     code, _, record = doctor()
     assert code == 1 and {"ranks": PROBLEM}.items() <= {r["name"]: r["level"] for r in record["findings"]}.items()
-    monkeypatch.setenv("PMI_RANK", "2")
+    pretend_rank(4, 2)
     assert doctor() == (0, "", None)  # a launcher may end all ranks for one that fails
 
 
@@ -527,3 +535,20 @@ def test_patience_is_over_with_the_examination():
     with patience.of_a_rank(1), patience.with_a_launcher(1):
         pass
     time.sleep(1.2)  # still here
+
+
+def test_no_temporary_folder_at_all_is_a_finding_and_not_a_failure(monkeypatch):
+    def none_usable():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+
+    monkeypatch.setattr(facts.tempfile, "gettempdir", none_usable)
+    monkeypatch.setattr(facts, "_writable", lambda folder: False)
+    seen = facts.of_this_rank(Communicator())
+    assert of_machine([seen], "temporary").level == PROBLEM
+
+
+def test_a_variable_that_chooses_the_wrong_library_is_to_be_unset():
+    job = ranks(2, mpi__library=None, mpi__error="libmpi.so.40 is missing", variables__MPI4PY_MPIABI="openmpi")
+    assert of_installation(job, "MPI").advice == "unset MPI4PY_MPIABI, or name a library that is here"
+    alone = [job[0] | {"size": 1}]
+    assert of_installation(alone, "ranks").advice.startswith("unset MPI4PY_MPIABI, ")

@@ -1,8 +1,11 @@
-"""The cache of compiled kernels: shared without harm, and never the reason why a program fails."""
+"""The on-disk cache of kernels: damaged, full or not to be had it is passed over, and no code gets another's name."""
 
+import importlib.util
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numba
@@ -12,83 +15,145 @@ from mpimasha.kernels import _cache, _jit
 
 pytestmark = pytest.mark.skipif(bool(numba.config.DISABLE_JIT), reason="needs the compiler")
 
-# Twice a number, whatever its type; the time in which a second process would do harm is made long.
-TWICE = """
-import sys, time
-import numpy as np
-from numba.core import caching
-from mpimasha.kernels import updates
-written = caching.IndexDataCacheFile._save_data
-caching.IndexDataCacheFile._save_data = lambda *given: (time.sleep(float(sys.argv[1])), written(*given))
-for name in sys.argv[2:]:
-    x = np.arange(5, dtype=name)
-    out = np.zeros_like(x)
-    updates.combine1(out, 2.0, x)
-    assert out.tolist() == [0, 2, 4, 6, 8], (name, out)
-print(sum(updates.combine1.stats.cache_hits.values()))
+KERNEL = """
+from mpimasha.kernels._jit import kernel
+
+
+@kernel
+def twice(x):
+    return x + x
 """
 
 
-def start(folder, *words, pause=0.0):
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    return subprocess.Popen([sys.executable, "-c", TWICE, str(pause), *words], text=True, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE,
-                            env=os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(folder)})
+@pytest.fixture
+def process(tmp_path, monkeypatch):
+    """``process()``: the kernel `twice` as a new process has it, its cache in ``tmp_path/cache``."""
+    (tmp_path / "doubling.py").write_text(KERNEL)
+    monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(_cache, "_said", [])
+
+    def start():
+        spec = importlib.util.spec_from_file_location("doubling", tmp_path / "doubling.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module.twice
+
+    return start
 
 
-def ended(process):
-    """(how many kernels it found compiled, what it said)."""
-    printed, said = process.communicate(timeout=100)
-    assert process.returncode == 0, said
-    return int(printed), said
+def hits(function):
+    return sum(function.stats.cache_hits.values())
 
 
-def test_processes_that_compile_at_once_leave_a_sound_cache(tmp_path):
-    both = [start(tmp_path, kind, pause=0.5) for kind in ("float32", "float64")]
-    assert [ended(process) for process in both] == [(0, "")] * 2
-    assert ended(start(tmp_path, "float32", "float64")) == (2, "")
+def cached(folder, ending):
+    return sorted(Path(folder).rglob(f"*.{ending}"))
 
 
-@pytest.mark.parametrize("damage", [lambda whole: b"", lambda whole: whole[:len(whole) // 2], lambda whole: b"?" * 99],
-                         ids=["empty", "half", "garbage"])
-def test_a_damaged_file_is_compiled_again_and_replaced(tmp_path, damage):
-    ended(start(tmp_path, "float64"))
-    files = [path for path in Path(tmp_path).rglob("*.nb?") if "combine1" in path.name]
-    assert len(files) == 2
-    for file in files:
-        file.write_bytes(damage(file.read_bytes()))
-    hits, said = ended(start(tmp_path, "float64"))
-    assert hits == 0 and said.count("\n") == 1 and "cannot be read" in said and "compiled anew" in said
-    assert ended(start(tmp_path, "float64")) == (1, "")
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:-20])
 
 
-class Full:
-    """A cache on a disk without room."""
+DAMAGES = {"cut off": truncate, "empty": lambda path: path.write_bytes(b""),
+           "garbage": lambda path: path.write_bytes(b"\x93garbage" * 40),
+           "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size))}
 
-    cache_path = "/a/full/disk"
 
-    def load_overload(self, signature, target):
-        raise EOFError
+@pytest.mark.parametrize("ending", ["nbi", "nbc"])
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_compiled_anew_with_one_word_and_mended(process, tmp_path, caplog, damage, ending):
+    assert process()(2.0) == 4.0
+    file, = cached(tmp_path, ending)
+    DAMAGES[damage](file)
+    assert process()(2.0) == 4.0
+    said, = caplog.messages
+    assert "damaged" in said and "\n" not in said
+    mended = process()
+    assert mended(2.0) == 4.0 and hits(mended) == 1
 
-    def save_overload(self, signature, compiled):
+
+def test_code_under_the_name_of_another_signature_is_not_run(process, tmp_path, caplog):
+    """What two processes leave in a cache without a lock."""
+    kernel = process()
+    kernel(2.0), kernel(3)
+    first, second = cached(tmp_path, "nbc")
+    first.write_bytes(second.read_bytes())
+    again = process()
+    assert (again(2.5), again(3)) == (5.0, 6)
+    assert len(caplog.messages) == 1 and "damaged" in caplog.messages[0]
+
+
+def test_a_disk_that_is_full_leaves_the_compiled_code_in_memory(process, monkeypatch, caplog):
+    def full(*arguments):
         raise OSError(28, "No space left on device")
 
-    flush = save_overload
+    monkeypatch.setattr(numba.core.caching.IndexDataCacheFile, "_save_data", full)
+    kernel = process()
+    assert (kernel(2.0), kernel(2.0), kernel(3)) == (4.0, 4.0, 6)
+    assert caplog.messages == ["compiled kernels are not kept, every start compiles them (OSError: [Errno 28] No space "
+                               "left on device)"]
+    monkeypatch.undo()
+    assert process()(2.5) == 5.0  # the index already names the file that was never written
 
 
-def test_a_full_disk_is_said_once_and_no_reason_to_fail(monkeypatch, caplog):
-    monkeypatch.setattr(_cache, "_told", [])
-    cache = _cache.Guarded(Full())
-    assert cache.load_overload("signature", None) is None
-    cache.save_overload("signature", None)
-    assert len(caplog.messages) == 1 and "/a/full/disk" in caplog.messages[0] and "EOFError" in caplog.messages[0]
+def test_a_folder_that_cannot_be_made_is_said_at_the_first_compilation(process, tmp_path, caplog):
+    (tmp_path / "cache").write_text("a file in its place")
+    kernel = process()
+    assert caplog.messages == []  # nothing is compiled by `mpimasha list`
+    assert (kernel(2.0), kernel(3), process()(2.0)) == (4.0, 6, 4.0)
+    assert caplog.messages == [f"compiled kernels are not kept, every start compiles them ({tmp_path}/cache cannot be "
+                               "written)"]
 
 
-def test_no_temporary_folder_at_all_means_no_cache(monkeypatch, caplog):
-    def none():
-        raise FileNotFoundError(2, "No usable temporary directory found")
+def test_the_source_folder_never_holds_compiled_code(process, tmp_path):
+    (tmp_path / "cache").write_text("a file in its place")
+    assert process()(2.0) == 4.0 and cached(tmp_path, "nbi") == []
 
-    monkeypatch.setattr(_cache, "_told", [])
-    monkeypatch.setattr(_jit.tempfile, "gettempdir", none)
-    assert _jit.cache_folder.__wrapped__() is None
-    assert "No usable temporary directory" in caplog.text
+
+def test_no_temporary_folder_at_all_means_no_cache(process, monkeypatch, caplog):
+    def none_usable():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp', '/var/tmp']")
+
+    monkeypatch.setattr(numba.config, "CACHE_DIR", "")
+    monkeypatch.setattr(_jit.tempfile, "gettempdir", none_usable)
+    monkeypatch.setattr(_jit, "cache_folder", _jit.cache_folder.__wrapped__)
+    assert process()(2.0) == 4.0
+    assert len(caplog.messages) == 1 and "no private folder" in caplog.messages[0]
+
+
+def test_a_lock_that_is_never_given_back_is_waited_for_no_longer_than_patience(process, tmp_path, monkeypatch, caplog):
+    assert process()(2.0) == 4.0
+    monkeypatch.setattr(_cache, "_PATIENCE", 0.05)
+    lock, = cached(tmp_path, "nbi")[0].parent.glob("lock")
+    with lock.open() as held:
+        _cache.fcntl.flock(held, _cache.fcntl.LOCK_EX)
+        assert process()(2.0) == 4.0
+    assert len(caplog.messages) == 1 and "holds the lock" in caplog.messages[0]
+    kernel = process()
+    assert kernel(2.0) == 4.0 and hits(kernel) == 1
+
+
+RACE = """
+import json, sys, time
+import numpy as np
+from doubling import twice
+
+while time.time() < float(sys.argv[2]):
+    pass
+types = [np.float32, np.float64, np.int64, np.uint32]
+types = types[int(sys.argv[1]):] + types[:int(sys.argv[1])]
+print(json.dumps([float(twice(kind(3))) for kind in types] + [sum(twice.stats.cache_hits.values())]))
+"""
+
+
+@pytest.mark.slow
+def test_processes_that_compile_different_signatures_at_once_do_not_spoil_the_cache(process, tmp_path):
+    path = os.pathsep.join([str(tmp_path), *(entry or os.getcwd() for entry in sys.path)])
+    for attempt in range(2):
+        env = os.environ | {"PYTHONPATH": path, "NUMBA_CACHE_DIR": str(tmp_path / f"cache{attempt}")}
+        at = str(time.time() + 3)
+        running = [subprocess.Popen([sys.executable, "-c", RACE, str(place), at], env=env, stdout=subprocess.PIPE)
+                   for place in range(3)]
+        told = [json.loads(process.communicate()[0]) for process in running]
+        assert [numbers[:4] for numbers in told] == [[6.0] * 4] * 3
+        after = subprocess.run([sys.executable, "-c", RACE, "0", "0"], env=env, capture_output=True, text=True)
+        assert json.loads(after.stdout) == [6.0] * 4 + [4] and after.stderr == ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,10 +33,24 @@ pytestmark = pytest.mark.skipif(bool(environment.launched_ranks()), reason="pret
 # -- the world ---------------------------------------------------------------------------------
 
 
-def test_ranks_that_do_not_see_each_other_are_an_error(comm, monkeypatch):
-    monkeypatch.setenv("PMI_SIZE", "4")
-    with pytest.raises(LaunchError, match=r"^4 ranks were started, but each is alone: the launcher is not that of "
-                                          r"(MPICH|Open MPI|Intel\(R\) MPI)"):
+def test_one_process_does_not_start_mpi():
+    """It would take shared memory and descriptors, and a library that works."""
+    script = ("import sys; from mpimasha import __main__; code = __main__.main(['list', 'problems']); "
+              "MPI = sys.modules.get('mpi4py.MPI'); sys.exit(code or MPI is not None and MPI.Is_initialized())")
+    stale = {"PMI_SIZE": "4", "PMI_RANK": "0", "PMI_FD": "9", "OMPI_COMM_WORLD_SIZE": "4", "PMIX_RANK": "0"}
+    for left_over in ({}, stale):
+        done = subprocess.run([sys.executable, "-c", script], env=launch.job_environment() | left_over,
+                              capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_program_that_started_mpi_itself_gets_its_world(comm):
+    assert launch.world() is not None
+
+
+def test_ranks_that_do_not_see_each_other_are_an_error(comm, pretend_rank):
+    pretend_rank(4)
+    with pytest.raises(LaunchError, match=r"^4 ranks were started, but each is alone: .*(MPICH|Open MPI|Intel\(R\) MPI)"):
         launch.world()
 
 
@@ -45,10 +60,10 @@ def test_srun_without_the_right_plugin_is_an_error(comm, monkeypatch):
         launch.world()
 
 
-def test_without_mpi_one_process_is_a_world(monkeypatch):
+def test_without_mpi_one_process_is_a_world(monkeypatch, pretend_rank):
     monkeypatch.setitem(sys.modules, "mpi4py", None)
     assert launch.world() is None
-    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    pretend_rank(2)
     with pytest.raises(LaunchError, match="^2 ranks were started, but MPI cannot be loaded"):
         launch.world()
 
@@ -110,8 +125,59 @@ def test_a_launcher_that_is_not_there_is_an_error(name):
         launch.spawn(2, [], launcher=name)
 
 
-def test_ranks_start_no_ranks(monkeypatch):
-    monkeypatch.setenv("PMI_SIZE", "3")
+@pytest.mark.parametrize("variable", launcher.LIBRARY_CHOICES)
+def test_a_variable_that_chooses_the_wrong_library_is_to_be_unset(monkeypatch, pretend_rank, variable):
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    monkeypatch.setenv(variable, "openmpi")
+    with pytest.raises(LaunchError, match=f"cannot be loaded .*: unset {variable}, or name a library that is here, or "
+                                          "leave -n out"):
+        launch.spawn(2, [])
+    pretend_rank(2)
+    with pytest.raises(LaunchError, match=f"cannot be loaded .*: unset {variable}, .*, or start one process$"):
+        launch.world()
+
+
+@pytest.mark.parametrize("told, srun, words", [
+    ({}, False, []), ({"SLURM_JOB_ID": "7"}, True, []), ({"SLURM_JOB_ID": "7"}, False, ["-launcher", "fork"]),
+    ({"SLURM_JOB_ID": "7", "SLURM_JOB_NUM_NODES": "1"}, False, ["-launcher", "fork"]),
+    ({"SLURM_JOB_ID": "7", "HYDRA_LAUNCHER": "ssh"}, False, []),
+    ({"SLURM_JOB_ID": "7", "SLURM_PTY_PORT": "1", "SLURM_TASK_PID": "2"}, True, ["-launcher", "fork"]),
+    ({"SLURM_JOB_ID": "7", "SLURM_PTY_PORT": "1", "SLURM_TASK_PID": "2", "SLURM_JOB_NUM_NODES": "2"}, True, [])])
+@pytest.mark.parametrize("family", ["HYDRA build details:", "Intel(R) MPI Library", "Our launcher"])
+def test_hydra_forks_where_srun_would_start_nothing(tmp_path, monkeypatch, told, srun, words, family):
+    path = program(tmp_path / "mpi", "mpiexec", family)
+    monkeypatch.setattr(launcher.shutil, "which", lambda name: "/usr/bin/srun" if srun else None)
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert launcher.words_for_slurm(path) == (words if family != "Our launcher" else [])
+
+
+def test_several_nodes_cannot_be_reached_without_srun(tmp_path, monkeypatch):
+    path = program(tmp_path / "mpi", "mpiexec", "HYDRA build details:")
+    monkeypatch.setattr(launcher.shutil, "which", lambda name: None)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_NUM_NODES", "2")
+    with pytest.raises(LaunchError, match="^-n needs srun to start ranks on the 2 nodes of this job"):
+        launcher.words_for_slurm(path)
+
+
+@pytest.mark.launches
+@pytest.mark.skipif(shutil.which("srun") is not None, reason="has an srun")
+def test_a_container_inside_a_job_of_slurms_starts_its_ranks(run_cli):
+    job = {"SLURM_JOB_ID": "7", "SLURM_NODELIST": "here", "SLURM_JOB_NUM_NODES": "1", "SLURM_NNODES": "1",
+           "SLURM_NTASKS": "4", "SLURM_TASKS_PER_NODE": "4"}
+    ended = run_cli(["run", "bilinear", "-q", "--workers", "2", "--set", "stop.rounds=5"], ranks=2, env=job, timeout=30)
+    assert (ended.returncode, ended.timed_out) == (0, False), ended.stderr
+
+
+def test_without_a_temporary_folder_nothing_is_launched(tmp_path, monkeypatch):
+    monkeypatch.setattr(launch.tempfile, "tempdir", str(tmp_path / "gone"))
+    with pytest.raises(LaunchError, match=r"^-n needs a temporary folder, .*No such file.*: point TMPDIR to a folder"):
+        launch.spawn(2, [], launcher="true")
+
+
+def test_ranks_start_no_ranks(pretend_rank):
+    pretend_rank(3)
     with pytest.raises(LaunchError, match="^-n 2 was asked of one of 3 ranks"):
         launch.spawn(2, [])
 
@@ -193,12 +259,11 @@ def test_ranks_that_do_not_start_are_missed(tmp_path, capsys, seen, said):
 # -- the post box -----------------------------------------------------------------------------------
 
 
-def test_only_the_first_death_counts(tmp_path, monkeypatch):
+def test_only_the_first_death_counts(tmp_path, pretend_rank):
     box = postbox.PostBox(tmp_path)
     assert (box.first(), box.code(), box.seen(), box.pids()) == (None, None, 0, [])
-    monkeypatch.setenv("PMI_SIZE", "4")
     for rank, code in ((2, -9), (0, -15)):
-        monkeypatch.setenv("PMI_RANK", str(rank))
+        pretend_rank(4, rank)
         box.report(code=code)
     assert (box.first()["rank"], box.first()["code"]) == (2, -9)
     box.register()
@@ -280,8 +345,8 @@ def test_a_progress_bar_is_passed_on_before_its_line_ends():
     os.close(feed)
 
 
-@pytest.mark.parametrize("told, bar", [({}, True), ({"OMPI_COMM_WORLD_SIZE": "2"}, False),
-                                       ({"OMPI_COMM_WORLD_SIZE": "2", environment.TERMINAL: "1"}, True)])
+@pytest.mark.parametrize("told, bar", [({}, True), ({"SLURM_STEP_NUM_TASKS": "2"}, False),
+                                       ({"SLURM_STEP_NUM_TASKS": "2", environment.TERMINAL: "1"}, True)])
 def test_a_rank_draws_a_bar_only_for_a_terminal_of_the_users(monkeypatch, told, bar):
     """Open MPI gives its ranks terminals even where the job writes to a file."""
     monkeypatch.setattr(sys, "stdout", types.SimpleNamespace(isatty=lambda: True))
@@ -345,10 +410,9 @@ def test_nothing_is_launched_for_a_mistake(command_line, capsys):
     assert capsys.readouterr().err == "mpimasha: error: no such method\n"
 
 
-def test_ranks_that_were_launched_wrongly_say_so_once(command_line, comm, capsys, monkeypatch):
-    monkeypatch.setenv("PMI_SIZE", "2")
-    for rank in ("0", "1"):
-        monkeypatch.setenv("PMI_RANK", rank)
+def test_ranks_that_were_launched_wrongly_say_so_once(command_line, comm, capsys, pretend_rank):
+    for rank in (0, 1):
+        pretend_rank(2, rank)
         assert __main__.main(["run"]) == 2
     assert capsys.readouterr().err.count("2 ranks were started, but each is alone") == 1
     assert command_line.done == []
@@ -365,10 +429,10 @@ def test_a_spawned_rank_ignores_n(command_line, monkeypatch, tmp_path):
     assert json.loads((tmp_path / "code").read_text()) == 4
 
 
-@pytest.mark.parametrize("ranks", ["1", "2"])
-def test_help_is_no_failure(command_line, monkeypatch, ranks):
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_help_is_no_failure(command_line, monkeypatch, pretend_rank, ranks):
     monkeypatch.setattr(launch, "world", lambda: None)
-    monkeypatch.setenv("PMI_SIZE", ranks)
+    pretend_rank(ranks)
     command_line.cli.parse = lambda argv: failing(SystemExit(0))()
     assert __main__.main(["--help"]) == 0
 

@@ -1,0 +1,24 @@
+"""The processes that this one descends from, by name."""
+
+import os
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def names(pid=None):
+    """Names of the ancestors of `pid` (default this process), the nearest first; none where there is no /proc."""
+    found, pid = [], os.getpid() if pid is None else pid
+    while pid > 1:
+        _, pid = _name_and_parent(pid)
+        found.append(_name_and_parent(pid)[0])
+    return [name for name in found if name]
+
+
+def _name_and_parent(pid):
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None, 0
+    name, _, rest = text.partition("(")[2].rpartition(")")
+    return name, int(rest.split()[1])
