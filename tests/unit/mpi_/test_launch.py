@@ -50,7 +50,8 @@ def test_a_program_that_started_mpi_itself_gets_its_world(comm):
 
 def test_ranks_that_do_not_see_each_other_are_an_error(comm, pretend_rank):
     pretend_rank(4)
-    with pytest.raises(LaunchError, match=r"^4 ranks were started, but each is alone: .*(MPICH|Open MPI|Intel\(R\) MPI)"):
+    with pytest.raises(LaunchError, match=r"^4 ranks were started, but each is alone: "
+                                          r".*(MPICH|Open MPI|Intel\(R\) MPI)"):
         launch.world()
 
 
