@@ -16,7 +16,7 @@ from mpimasha.fleet.fleet import Fleet
 from mpimasha.ledger import Ledger
 from mpimasha.linear import Linear
 from mpimasha.mpi.communicator import Communicator
-from mpimasha.names import fits, nearest, shown
+from mpimasha.names import fits, meant, nearest, shown
 from mpimasha.problems.constants import Collected
 from mpimasha.solver.checkpoint import Saving
 from mpimasha.solver.loop import Loop
@@ -92,7 +92,8 @@ class Run:
 
     def __init__(self, problem, method, comm=None, seed=0, wire=None, transport="auto"):
         self.comm = comm if isinstance(comm, Communicator) else Communicator(comm)
-        self.problem, self.seed = problem, check_seed(seed)
+        seed = check_seed(seed)
+        self.problem, self.seed = problem, seed
         self.wire = np.dtype(check_wire(wire) or problem.dtype)
         self.ledger = Ledger()
         self._sent_before = self.comm.sent["rounds"]  # by earlier runs
@@ -212,7 +213,7 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     ['distance', 'downlink_bits', 'exchanges', 'gap']
     """
     stop = stop if stop is not None else Stop()
-    check_every(every)
+    every = check_every(every)
     run = Run(problem, method, comm, seed, wire, transport)
     _check_reference(reference, problem.n)
     if isinstance(reference, str):
@@ -254,7 +255,7 @@ def _finish(run, status, rows, seconds):
 def check_seed(seed):
     if not fits(seed, int) or seed < 0:
         raise UserError(f"seed = {shown(seed)} is out of range: use a whole number of at least 0")
-    return seed
+    return meant(seed, int)
 
 
 def check_wire(wire):
