@@ -43,7 +43,7 @@ def parser():
     tune.add_argument("--seeds", type=_whole, default=3, metavar="N", help="pilot runs of each choice (default 3)")
     tune.add_argument("--by", choices=list(COSTS), default="up", help="what to spend least of (default up, bits)")
     tune.add_argument("--to", type=float, metavar="ERROR", help="relative error of the pilot runs (default the target)")
-    tune.add_argument("--rounds", type=_whole, metavar="N", help="limit of a pilot run (default that of the experiment)")
+    tune.add_argument("--rounds", type=_whole, metavar="N", help="limit of a pilot run (default the experiment's)")
     tune.add_argument("--ratio", type=float, default=1.41, metavar="R", help="of the grid (default 1.41)")
     tune.add_argument("--out", metavar="FILE.toml", help="default EXPERIMENT-tuned.toml")
     resume = commands.add_parser("resume", help="go on with a run that was stopped, from its newest checkpoint")
