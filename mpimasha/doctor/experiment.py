@@ -49,8 +49,8 @@ def table(forecasts, network=None, width=None):
 
 
 FOOTNOTE = ("A round, refreshes included on average: model bits per worker, bytes a rank hands to MPI, collectives, "
-            "least seconds of communication.  Memory of a rank, libraries apart.  A compressor with a question mark is a "
-            "guess: the run chooses it at the start.")
+            "least seconds of communication.  Memory of a rank, libraries apart.  A compressor with a question mark is "
+            "a guess: the run chooses it at the start.")
 
 
 def _problem(forecast):
