@@ -175,7 +175,7 @@ def _names(labels):
     """{label: name of a folder}, all different whatever the labels hold; the problem without a label needs none."""
     names, taken = {}, set(_FILES)
     for number, label in enumerate(labels, 1):
-        name = file_name(label).lstrip(".")[:100]
+        name = file_name(label.lstrip(".")[:100])
         names[label] = name if (name or not label) and name not in taken else f"{name or 'run'}-{number}"
         taken.add(names[label])
     return names

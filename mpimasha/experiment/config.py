@@ -62,7 +62,7 @@ class Experiment:
 def read(path):
     """The TOML document at `path` as a dict."""
     try:
-        return tomllib.loads(Path(path).read_text())
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"experiment file {str(path)!r} does not exist: give the path of a .toml file") from None
     except (OSError, UnicodeDecodeError) as error:
