@@ -1,5 +1,6 @@
 """``mpimasha ...`` and ``python -m mpimasha ...``: one process, one rank of many, or what starts them."""
 
+import codecs
 import faulthandler
 import os
 import sys
@@ -10,12 +11,14 @@ from mpimasha.mpi import environment, launch, patience, postbox
 from mpimasha.solver import notice
 
 _INTERRUPTED, _BROKEN_PIPE = 130, 141  # 128 + signal, as shells have it
+_PLAIN = {"±": "+-", "×": "x", "→": "->"}  # where the terminal has no such character
 _SAVING = (["run"], ["compare"], ["resume"])  # commands that can be stopped early
 
 
 def main(argv=None):
     """Run the command line `argv` (default ``sys.argv[1:]``) and return its exit code."""
     argv = sys.argv[1:] if argv is None else list(argv)
+    _open_streams()
     environment.prepare()
     box = postbox.PostBox.of_this_rank()
     if box is not None:
@@ -34,11 +37,29 @@ def main(argv=None):
         return _BROKEN_PIPE
 
 
+def _open_streams():
+    """Put /dev/null where a stream is closed (``>&-``): a file opened later would else take its number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", encoding="utf-8", closefd=False))
+
+
 def _show_progress_and_crashes():
+    codecs.register_error("mpimasha", _spelt)
     if hasattr(sys.stdout, "reconfigure"):  # ranks write into a pipe, and lines should come out whole and at once
-        sys.stdout.reconfigure(line_buffering=True, write_through=False)
+        sys.stdout.reconfigure(line_buffering=True, write_through=False, errors="mpimasha")
     if not faulthandler.is_enabled():
-        faulthandler.enable(sys.__stderr__)
+        faulthandler.enable(sys.__stderr__ or sys.stderr)
+
+
+def _spelt(error):
+    """What stands for characters that an encoding does not have."""
+    text = error.object[error.start:error.end]
+    return "".join(_PLAIN.get(c) or c.encode("ascii", "backslashreplace").decode() for c in text), error.end
 
 
 def _code(argv):

@@ -20,11 +20,20 @@ def nearest(name, known):
 
 
 def fits(value, hint):
-    """Whether `value` is of the annotated kind; a whole number is a number too, true and false are not."""
+    """Whether `value` is of the annotated kind; 1e4 is a whole number, which is a number; true and false are none."""
     kinds = _parts(hint)
     if isinstance(value, bool):
         return bool in kinds
+    value = meant(value, hint)
     return object in kinds or isinstance(value, tuple(_ACCEPTED.get(kind, kind) for kind in kinds))
+
+
+def meant(value, hint):
+    """`value`, or 10000 for 1e4 where the annotated kind is that of whole numbers."""
+    kinds = _parts(hint)
+    if int not in kinds or float in kinds or isinstance(value, (bool, numbers.Integral)):
+        return value
+    return int(value) if isinstance(value, numbers.Real) and float(value).is_integer() else value
 
 
 def plain(number):
@@ -33,11 +42,18 @@ def plain(number):
 
 
 def check_kinds(cls, prefix, **values):
-    """Refuse a parameter that is not of the kind the constructor of `cls` is annotated with."""
+    """Refuse a parameter that is not of the kind the constructor of `cls` is annotated with.
+
+    Returns
+    -------
+    list
+        Those that are meant to be whole numbers, as such, in order.
+    """
     hints = typing.get_type_hints(cls.__init__)
     for name, value in values.items():
         if not fits(value, hints[name]):
             raise UserError(f"{prefix}{name} = {shown(value)} has the wrong type: use {kinds(hints[name])}")
+    return [meant(value, int) for name, value in values.items() if int in _parts(hints[name])]
 
 
 def kinds(hint):

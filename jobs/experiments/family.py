@@ -130,7 +130,7 @@ def main():
     table = tables.text(header, rows) + "\n"
     sys.stdout.write(table)
     if options.out:
-        Path(options.out).write_text(table)
+        Path(options.out).write_text(table, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ def describe():
 
 def _model():
     try:
-        lines = CPUINFO.read_text().splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         lines = []
     models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
@@ -26,7 +26,7 @@ def _caches():
     found = []
     for cache in sorted(CACHES.glob("index*")):
         try:
-            level, size = (cache / "level").read_text().strip(), (cache / "size").read_text().strip()
+            level, size = ((cache / name).read_text(encoding="utf-8").strip() for name in ("level", "size"))
         except OSError:
             continue
         if level in ("2", "3"):

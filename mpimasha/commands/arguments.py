@@ -4,12 +4,14 @@ import argparse
 import math
 
 import mpimasha
+from mpimasha import names
 from mpimasha.commands import plot as plot_command
 from mpimasha.commands import report as report_command
 from mpimasha.commands.evaluate import PARTS
 from mpimasha.commands.listing import LISTS
 from mpimasha.commands.tune import COSTS
 from mpimasha.errors import UserError
+from mpimasha.experiment import config
 
 
 class _Parser(argparse.ArgumentParser):
@@ -38,10 +40,10 @@ def parser():
     tune = commands.add_parser("tune", help="find gamma and tau by pilot runs, and write the experiment with them")
     tune.add_argument("experiment", metavar="EXPERIMENT.toml|PROBLEM", help="a comparison if it has "
                       "[[compare]]")
-    tune.add_argument("--seeds", type=int, default=3, metavar="N", help="pilot runs of each choice (default 3)")
+    tune.add_argument("--seeds", type=_whole, default=3, metavar="N", help="pilot runs of each choice (default 3)")
     tune.add_argument("--by", choices=list(COSTS), default="up", help="what to spend least of (default up, bits)")
     tune.add_argument("--to", type=float, metavar="ERROR", help="relative error of the pilot runs (default the target)")
-    tune.add_argument("--rounds", type=int, metavar="N", help="limit of a pilot run (default that of the experiment)")
+    tune.add_argument("--rounds", type=_whole, metavar="N", help="limit of a pilot run (default the experiment's)")
     tune.add_argument("--ratio", type=float, default=1.41, metavar="R", help="of the grid (default 1.41)")
     tune.add_argument("--out", metavar="FILE.toml", help="default EXPERIMENT-tuned.toml")
     resume = commands.add_parser("resume", help="go on with a run that was stopped, from its newest checkpoint")
@@ -64,7 +66,7 @@ def parser():
     evaluate.add_argument("run", metavar="RUN_DIR", help="the folder of a run, or one with runs below it")
     evaluate.add_argument("--attack", default="pgd:20", metavar="A", help="as in pgd:20,eps=0.15 (default pgd:20)")
     evaluate.add_argument("--part", choices=PARTS, default="test", help="of the data (default test)")
-    evaluate.add_argument("--seed", type=int, default=0, help="of the attack's random start")
+    evaluate.add_argument("--seed", type=_whole, default=0, help="of the attack's random start")
     bench = commands.add_parser("bench", help="how fast this machine is, against what should be reached")
     bench.add_argument("what", choices=["kernels", "networks"],
                        help="kernels: against NumPy, PyTorch and memcpy; networks: gradients, against PyTorch")
@@ -97,6 +99,16 @@ def parser():
     return parser
 
 
+def _whole(text):
+    try:
+        return int(text)
+    except ValueError:
+        value = names.meant(config.scalar(text), int)
+    if not names.fits(value, int):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number: use one such as 1000, or 1e3")
+    return value
+
+
 def _seconds(text):
     try:
         seconds = float(text)
@@ -126,10 +138,10 @@ def _add_experiment_options(command):
     add("--method", metavar="M", help="method.name")
     add("--compressor", metavar="UP", help="compressor.up, as in randk:0.05 or topk:20")
     add("--server-compressor", metavar="DOWN", help="compressor.down, as in qsgd:4")
-    add("--workers", type=int, metavar="M", help="number of workers, at least as many as ranks")
+    add("--workers", type=_whole, metavar="M", help="number of workers, at least as many as ranks")
     add("--wire", metavar="W", help="float64 or float32: the type of values in messages")
     add("--transport", metavar="T", help="transport.name")
-    add("--seed", type=int, help="of every random stream of the run")
+    add("--seed", type=_whole, help="of every random stream of the run")
     add("--set", dest="settings", action="append", default=[], metavar="KEY=VALUE", help="any key of the file, dotted")
 
 

@@ -116,12 +116,14 @@ def _conclude(options, runs, ended, where, comm):
         texts.append("\n".join([*([title, ""] if on else []), tables.text(header, rows)]))
         sheets.append("\n".join([*([f"**{title}**", ""] if on else []), tables.markdown(header, rows)]))
         figures.append((draw, where / folders[on]))
-    say(options, "\n" + "\n\n".join(texts) + "\n\n" + note)
     records = tables.csv({on: found for on, (_, found) in groups.items()})
-    with writing(where):
-        for name, text in (("table.txt", "\n\n".join(texts) + "\n"), ("table.md", "\n\n".join(sheets) + "\n"),
-                           ("runs.csv", records)):
-            replace_atomically(where / name, lambda file: file.write(text.encode()))
+    files = {"table.txt": "\n\n".join(texts) + "\n", "table.md": "\n\n".join(sheets) + "\n", "runs.csv": records}
+    try:
+        with writing(where):
+            for name, text in files.items():
+                replace_atomically(where / name, lambda file: file.write(text.encode(errors="surrogateescape")))
+    finally:  # on a full disk too
+        say(options, "\n" + "\n\n".join(texts) + "\n\n" + note)
     _plot(options, figures)
     if options.json:
         rows = [observers.finite(result.summary) for result in ended]
@@ -149,9 +151,13 @@ def _plot(options, figures):
         say(options, "no plot: matplotlib is not installed (pip install 'mpimasha[plot]')")
         return
     for draw, where in figures:
-        with writing(where):
-            draw(path=where / "comparison.png")
-        say(options, f"plot: {where / 'comparison.png'}")
+        try:
+            with writing(where):
+                draw(path=where / "comparison.png")
+        except UserError as error:  # the results are there all the same
+            _log.warning("no plot: %s", error)
+        else:
+            say(options, f"plot: {where / 'comparison.png'}")
 
 
 def _folders(prepared, where):
@@ -169,7 +175,7 @@ def _names(labels):
     """{label: name of a folder}, all different whatever the labels hold; the problem without a label needs none."""
     names, taken = {}, set(_FILES)
     for number, label in enumerate(labels, 1):
-        name = file_name(label).lstrip(".")[:100]
+        name = file_name(label.lstrip(".")[:100])
         names[label] = name if (name or not label) and name not in taken else f"{name or 'run'}-{number}"
         taken.add(names[label])
     return names

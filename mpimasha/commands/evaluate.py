@@ -53,7 +53,7 @@ def _runs(folder):
 def _rebuilt(run, problems, text):
     """(label, problem, attack, z) of a run directory; the label begins with that of the problem, if it has one."""
     try:
-        manifest = json.loads((run / "manifest.json").read_text())
+        manifest = json.loads((run / "manifest.json").read_text(encoding="utf-8"))
         with np.load(run / "final.npz") as arrays:
             z = arrays["z"]
         experiment = config.experiment(manifest["experiment"], manifest["label"])

@@ -1,5 +1,6 @@
 """`mpimasha plot`: figures of runs that have ended."""
 
+import os
 from pathlib import Path
 
 from mpimasha.commands.run import DONE, say
@@ -57,8 +58,8 @@ def need_matplotlib():
 
 
 def file_name(label):
-    """A label as part of a file's name."""
-    return "".join(c if c.isalnum() or c in "-_." else "-" for c in label)
+    """A label as part of a file's name: the same bytes in UTF-8, whatever the locale calls them."""
+    return os.fsdecode("".join(c if c.isalnum() or c in "-_." else "-" for c in label).encode())
 
 
 def add_arguments(command):

@@ -27,7 +27,7 @@ def execute(options, comm):
             raise UserError(f"--out {str(out)!r} is in no folder that exists: make it first")
         text = page(study.read(options.runs), options.title)
         with writing(out):
-            replace_atomically(out, lambda file: file.write(text.encode()))
+            replace_atomically(out, lambda file: file.write(text.encode(errors="surrogateescape")))
         say(options, f"report: {out}")
     return DONE
 

@@ -94,7 +94,8 @@ def execute(options, command, settings):
     sbatch = shutil.which("sbatch")
     if sbatch is None:
         raise UserError("sbatch is not on PATH: submit where SLURM is, or use --dry-run to see the script")
-    texts = {paths[".sbatch"]: script.encode()} | ({paths[".toml"]: source.read_bytes()} if source else {})
+    texts = {paths[".sbatch"]: script.encode(errors="surrogateescape")}
+    texts |= {paths[".toml"]: source.read_bytes()} if source else {}
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         for path, text in texts.items():

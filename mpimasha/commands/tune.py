@@ -228,7 +228,7 @@ def _write(options, document, cells, found):
     out = _out(options)
     with writing(out):
         text = head + toml.dumps(tuned, {"compare": notes})
-        replace_atomically(out, lambda file: file.write(text.encode()))
+        replace_atomically(out, lambda file: file.write(text.encode(errors="surrogateescape")))
     say(options, f"tuned: {out}")
     if options.json:
         rows = [{"on": cells[i][0], "label": cells[i][1], **choice.keys} for i, choice in sorted(found.items())]

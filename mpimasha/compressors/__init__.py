@@ -18,7 +18,7 @@ from mpimasha.compressors.rank import RankR
 from mpimasha.compressors.sign import Sign
 from mpimasha.compressors.topk import TopK
 from mpimasha.errors import UserError
-from mpimasha.names import fits, kinds, nearest
+from mpimasha.names import fits, kinds, meant, nearest
 
 COMPRESSORS = {c.name: c for c in (Identity, RandK, TopK, PermK, QSGD, AbsMax, Dither, Natural, Natural32, Sign, RankR,
                                    Float)}
@@ -98,5 +98,5 @@ def _value(text, kind, what):
         except ValueError:
             continue
         if fits(value, kind):
-            return value
+            return meant(value, kind)
     raise UserError(f"{what} = {text!r} has the wrong type: use {kinds(kind)}")

@@ -66,7 +66,7 @@ def checked(pair, name):
         raise UserError(f"problem.data = {str(name)!r} is no pair of arrays: give X of shape (N, d) and y of shape "
                         f"(N,)") from None
     check_shapes(X, y, name)
-    X, y = X.astype(np.float64), y.astype(np.float64)
+    X, y = X.astype(np.float64, order="C"), y.astype(np.float64)  # sums follow the order in memory
     check_values(X, y, name)
     return X, y
 

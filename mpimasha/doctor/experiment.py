@@ -36,7 +36,8 @@ def table(forecasts, network=None, width=None):
     for forecast in (f for f in forecasts if f["memory"] is not None):
         seconds = communication(forecast, network)
         sent = forecast["sent"]
-        rows.append([forecast["label"], forecast["compressor"], size(worst_rank(forecast)),
+        compressor = forecast["compressor"] + "?" * bool(forecast.get("guess"))
+        rows.append([forecast["label"], compressor, size(worst_rank(forecast)),
                      tables.number(forecast["uplink_bits"] / 1e3), tables.number(forecast["downlink_bits"] / 1e3),
                      "-" if sent is None else tables.number(sent / 1e3), tables.number(forecast["messages"]),
                      "-" if seconds is None else tables.number(1e6 * seconds)])
@@ -48,7 +49,8 @@ def table(forecasts, network=None, width=None):
 
 
 FOOTNOTE = ("A round, refreshes included on average: model bits per worker, bytes a rank hands to MPI, collectives, "
-            "least seconds of communication.  Memory of a rank, libraries apart.")
+            "least seconds of communication.  Memory of a rank, libraries apart.  A compressor with a question mark is "
+            "a guess: the run chooses it at the start.")
 
 
 def _problem(forecast):
@@ -118,8 +120,12 @@ def _memory(forecast, ranks):
 
 def _bits(forecast):
     refresh = f", a refresh every {1 / forecast['refresh']:.3g} rounds included" if forecast["refresh"] else ""
+    guess = ""
+    if forecast.get("guess"):
+        least, most = (size(bits, "bit") for bits in forecast["guess"])
+        guess = f"; a guess: the compressor is chosen at the start, and {least} to {most} are sent up"
     return Finding("experiment", "model bits", OK, f"{size(forecast['uplink_bits'], 'bit')} up and "
-                   f"{size(forecast['downlink_bits'], 'bit')} down, per worker and round{refresh}")
+                   f"{size(forecast['downlink_bits'], 'bit')} down, per worker and round{refresh}{guess}")
 
 
 def _wire(forecast):

@@ -164,6 +164,6 @@ def _field(text, name):
 
 def _read(path):
     try:
-        return Path(path).read_text(errors="replace")
+        return Path(path).read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None

@@ -1,5 +1,6 @@
 """What a run will need, asked of the run's own objects before anything is computed or read."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,10 +9,12 @@ from mpimasha import state
 from mpimasha.channels.channel import Channel
 from mpimasha.channels.memory import Memory, Plain
 from mpimasha.channels.transports.base import Transport
+from mpimasha.compressors.absmax import AbsMax
 from mpimasha.compressors.base import Compressor
 from mpimasha.compressors.identity import Identity
 from mpimasha.errors import UserError
 from mpimasha.ledger import Ledger
+from mpimasha.methods.diana_og import GUESS
 from mpimasha.mpi.communicator import block
 from mpimasha.solver.run import Run
 from mpimasha.state import PerWorker
@@ -29,10 +32,15 @@ def forecast(experiment, problem, comm):
         start, or None.  "memory": a dict of bytes for each rank.  Model bits and "messages"
         (collectives) are expected values of a round; "sent", "received": bytes of a round on the
         rank that has most; "uplink" and "dense": bytes received in one exchange, and in one of
-        dense vectors.
+        dense vectors.  "guess": least and most uplink bits where the run will choose its compressor
+        by constants that would have to be estimated, else None.
     """
-    judged = _knows_constants(problem, comm)
     method, refusal = experiment.method(), None
+    judged = _knows_constants(problem, method, comm)
+    choices = [] if judged or problem.scored else method.choices
+    if choices:
+        experiment = replace(experiment, method_options=experiment.method_options | {"up": AbsMax(GUESS)})
+        method = experiment.method()
     found = {"label": experiment.label, "problem": problem.name, "n": problem.n, "workers": problem.workers,
              "ranks": comm.size, "method": method.name, "compressor": str(method.compressor),
              "rule": method.rule, "judged": judged}
@@ -48,18 +56,32 @@ def forecast(experiment, problem, comm):
     gamma, L = run.method.gamma, run.constants.known("L")
     found |= {"compressor": str(run.method.compressor)}  # settled by now
     return found | {"refusal": refusal, "gamma": gamma, "gamma_L": L and gamma * L, "wire": run.wire.name,
-                    "memory": comm.gather_objects(_memory(run, problem)), **_round(run)}
+                    "memory": comm.gather_objects(_memory(run, problem)), **_round(run), "guess": _range(run, choices)}
 
 
-def _knows_constants(problem, comm):
-    """Whether the problem has its constants at hand, at little cost and without estimates."""
+def _range(run, choices):
+    """(least, most) uplink bits of a round, whichever of `choices` the run will take."""
+    if not choices:
+        return None
+    up = run.method.up.compressor
+    others = [choice.bind(run.problem.n, up.workers, run.wire, None).bits / up.bits for choice in choices]
+    bits = sum(times * channel.transport.uplink_bits() for channel, times in run.method.exchanges)
+    return bits * min(others), bits * max(others)
+
+
+def _knows_constants(problem, method, comm):
+    """Whether the problem has the constants that `method` asks for at hand, at little cost and without estimates."""
+    if getattr(method, "adapts", False) and not problem.sharp:  # begins with what they are near z^0
+        return False
     if problem.n**3 * -(-problem.workers // comm.size) > _CHEAP:
         return False
     return problem.L is not None and problem.lipschitz(block(comm.rank, comm.size, problem.workers).start) is not None
 
 
 class _Hollow:
-    """A problem without its data."""
+    """A problem without its data, whose constants are not estimated: they stand in for what a run would find."""
+
+    sharp = True
 
     def __init__(self, problem, judged):
         self._problem, self._judged = problem, judged
@@ -83,11 +105,15 @@ class _Hollow:
         return None
 
     @property
+    def _unknown(self):
+        return None if self._problem.scored else 1.0  # of a network no constant holds
+
+    @property
     def L(self):
-        return self._problem.L if self._judged else 1.0
+        return self._problem.L if self._judged else self._unknown
 
     def lipschitz(self, worker):
-        return self._problem.lipschitz(worker) if self._judged else 1.0
+        return self._problem.lipschitz(worker) if self._judged else self._unknown
 
     def dissimilarity(self, worker):
         return self._problem.dissimilarity(worker) if self._judged else 1.0

@@ -27,7 +27,7 @@ _DEFAULT = {"problem": "bilinear", "method": "diana_og"}
 _NOT_IN_FILE = {"self", "up", "down", "refresh", "refresh_down", "workers"}  # parameters that other keys set
 _ROLES = ("up", "down", "refresh", "refresh_down")
 _SPAN = "10min"  # between checkpoints
-_PRACTICE = [field.name for field in fields(Practice)]  # options of any method that is trained with
+_PRACTICE = {field.name: field.type for field in fields(Practice)}  # options of any method that is trained with
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Experiment:
 def read(path):
     """The TOML document at `path` as a dict."""
     try:
-        return tomllib.loads(Path(path).read_text())
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"experiment file {str(path)!r} does not exist: give the path of a .toml file") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -125,8 +125,9 @@ def experiment(document, label=None, on=""):
         if "workers" not in inspect.signature(problem).parameters:
             raise UserError(f"workers = {document['workers']} cannot be set: the constructor of {problem.name} has no "
                             f"parameter of that name")
-        problem_options["workers"] = document["workers"]
-    practice = {key: document["method"][key] for key in document.get("method", {}) if key in _PRACTICE}
+        problem_options["workers"] = names.meant(document["workers"], int)
+    practice = {key: names.meant(value, _PRACTICE[key]) for key, value in document.get("method", {}).items()
+                if key in _PRACTICE}
     method_options = _options("method", document, method, METHODS, without=_PRACTICE)
     chosen, wire = _compressors(document)
     for role, compressor in chosen.items():
@@ -194,7 +195,7 @@ def _options(table, document, cls, registry, without=()):
         parameter = inspect.signature(cls).parameters[key]
         if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD and key not in given:
             raise UserError(f"{table}.{key} is missing: {table}.name = {cls.name!r} needs it")
-    return given
+    return {key: names.meant(value, hints.get(key, object)) for key, value in given.items()}
 
 
 def _typed(key, value, hint):
@@ -257,4 +258,4 @@ def _checkpoint(document):
     table = document.get("checkpoint", {})
     _known(table, ["every"], "checkpoint.")
     span(table.get("every", _SPAN))
-    return table.get("every", _SPAN)
+    return names.meant(table.get("every", _SPAN), int)

@@ -66,9 +66,11 @@ def seeds(document):
     if "seed" in document:
         raise UserError(f"seed = {names.shown(document['seed'])} and seeds = {names.shown(given)}: keep one")
     if names.fits(given, int) and 1 <= given <= 10_000:
-        return list(range(given))
-    if isinstance(given, list) and given and len(set(map(str, given))) == len(given):
-        return [check_seed(seed) for seed in given]
+        return list(range(int(given)))
+    if isinstance(given, list) and given:
+        checked = [check_seed(seed) for seed in given]
+        if len(set(checked)) == len(checked):
+            return checked
     raise UserError(f"seeds = {names.shown(given)} is no list of seeds: use how many (at least 1) or different whole "
                     f"numbers")
 

@@ -35,7 +35,7 @@ class RunDirectory(Observer):
             self.path.mkdir(parents=True, exist_ok=True)
             if self.resume:
                 (self.path / "summary.json").unlink(missing_ok=True)  # of an earlier end: killed now, it has not ended
-                first = json.loads((self.path / "manifest.json").read_text())
+                first = json.loads((self.path / "manifest.json").read_text(encoding="utf-8"))
                 again = {key: told[key] for key in ("started", "versions", "mpi", "ranks", "slurm_job", "plugins")}
                 again = [*first.get("resumed", []), {"round": run.k, **again}]
                 told = first | {"experiment": told["experiment"], "targets": told["targets"], "resumed": again}
@@ -53,7 +53,7 @@ class RunDirectory(Observer):
 def document_of(folder):
     """(document, label) of the experiment in a run directory; the label is None if it is a comparison."""
     try:
-        told = json.loads((Path(folder) / "manifest.json").read_text())
+        told = json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
         if "comparison" in told:
             return dict(told["comparison"]), None
         return dict(told["experiment"]), told["label"]
@@ -65,7 +65,7 @@ def document_of(folder):
 def is_comparison(folder):
     """Whether the manifest in `folder` is that of a comparison, which has its runs in folders below."""
     try:
-        return "comparison" in json.loads((Path(folder) / "manifest.json").read_text())
+        return "comparison" in json.loads((Path(folder) / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, TypeError):
         return False
 
@@ -75,7 +75,7 @@ def plugins_of(folder, below=False):
     found = {}
     for path in sorted(Path(folder).glob("**/manifest.json" if below else "manifest.json")):
         try:
-            told = json.loads(path.read_text())
+            told = json.loads(path.read_text(encoding="utf-8"))
             for entry in (told.get("resumed") or [told])[-1].get("plugins", []):
                 found[str(entry["path"])] = {"path": str(entry["path"]), "sha256": entry["sha256"]}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -89,7 +89,7 @@ def announce(folder, document, resume=False):
     with writing(folder):
         path.parent.mkdir(parents=True, exist_ok=True)
         new = {"started": _now(), "versions": _versions(), "plugins": plugins.loaded()}
-        first = json.loads(path.read_text()) if resume else new
+        first = json.loads(path.read_text(encoding="utf-8")) if resume else new
         write_json(path, first | {"comparison": document})
 
 
@@ -98,8 +98,8 @@ def read(folder):
     from mpimasha.solver.run import Result
     folder = Path(folder)
     try:
-        summary = json.loads((folder / "summary.json").read_text())
-        rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()]
+        summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+        rows = [json.loads(line) for line in (folder / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
         with np.load(folder / "final.npz") as final:
             arrays = [final[name] if name in final.files else None for name in ("z", "w", "average")]
         return Result(summary["status"], rows, *arrays, summary)

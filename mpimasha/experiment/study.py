@@ -71,7 +71,7 @@ def _runs(folder):
 
 def _manifest(folder):
     try:
-        return json.loads((folder / "manifest.json").read_text())
+        return json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{shown(str(folder))} is no folder of a run or a comparison ({error}): give one, with its "
                         f"manifest.json") from None

@@ -121,6 +121,11 @@ class Method:
 
     # -- life ----------------------------------------------------------------------------
 
+    @property
+    def choices(self):
+        """The compressors among which `choose` will, by constants; none where nothing is left open."""
+        return []
+
     def choose(self, problem, wire, constants):
         """Settle what is left open until the constants are known, before `bind`; collective."""
 

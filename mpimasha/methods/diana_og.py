@@ -15,6 +15,7 @@ from mpimasha.methods.traits import Learning
 from mpimasha.state import Shared
 
 LEVELS = (1, 2, 3, 7, 15)  # S of absmax:S among which the default chooses
+GUESS = 3                # S where no constant is known
 _SAFE = 0.78            # of the step size at which the observed envelope of stability ends
 _DISCOUNT = 0.6         # of the noise in the choice of S, for the adaptive step
 _CAP = 8.0              # of the adaptive step size, in safe ones
@@ -65,14 +66,18 @@ class DianaOG(Learning, Adaptive):
 
     # -- what is chosen from constants ----------------------------------------------------
 
+    @property
+    def choices(self):
+        return [AbsMax(s) for s in LEVELS] if self._open else []
+
     def choose(self, problem, wire, constants):
         """absmax:S with the least bits / step, by the rule that gamma follows; S = 3 where L or L_m is not known."""
         if not self._open:
             return
         constants, senders = self._relevant(constants), share(self.participation, problem.workers)
-        self.compressor = AbsMax(3)
+        self.compressor = AbsMax(GUESS)
         if _known(constants):
-            choices = [AbsMax(s).bind(problem.n, senders, wire, None) for s in LEVELS]
+            choices = [choice.bind(problem.n, senders, wire, None) for choice in self.choices]
             price = [choice.bits / self._prospect(choice, constants) for choice in choices]
             self.compressor = AbsMax(LEVELS[int(np.argmin(price))])
 

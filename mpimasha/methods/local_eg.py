@@ -30,7 +30,7 @@ class LocalEG(Method):
         super().__init__(up, gamma)
         if not fits(steps, int) or not 1 <= steps <= 10_000:
             raise UserError(f"method.steps = {shown(steps)} is out of range: use a whole number from 1 to 10000")
-        self.steps = steps
+        self.steps = int(steps)
 
     def step(self, k):
         gamma, prox, F = self.gamma, self.prox, self.fleet.F

@@ -38,7 +38,7 @@ class Practice:
     decay: int = 0
 
     def __post_init__(self):
-        check_kinds(Practice, "method.", **{field.name: getattr(self, field.name) for field in fields(self)})
+        whole = check_kinds(Practice, "method.", **{field.name: getattr(self, field.name) for field in fields(self)})
         if self.metric not in METRICS:
             raise UserError(f"method.metric = {shown(self.metric)} is unknown{nearest(self.metric, METRICS)}")
         if not 0 <= self.extrapolation <= 10:
@@ -46,7 +46,8 @@ class Practice:
                             f"to 10")
         if not 0 < self.damping <= 1e100:
             raise UserError(f"method.damping = {shown(self.damping)} is out of range: use a number above 0")
-        for name in ("warmup", "decay"):
+        for name, value in zip(("warmup", "decay"), whole):
+            object.__setattr__(self, name, value)
             if not 0 <= getattr(self, name) < 2**53:
                 raise UserError(f"method.{name} = {shown(getattr(self, name))} is out of range: use a number of rounds "
                                 f"of at least 0")

@@ -49,7 +49,7 @@ class ThreePillars(Method):
         self._tau = check_tau(tau)
         if not fits(inner, int) or not 1 <= inner <= 10_000:
             raise UserError(f"method.inner = {shown(inner)} is out of range: use a whole number from 1 to 10000")
-        self.inner = inner
+        self.inner = int(inner)
 
     def default_compressor(self):
         return PermK()

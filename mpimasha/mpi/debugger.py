@@ -16,7 +16,7 @@ def present():
 
 def _status():
     try:
-        return _STATUS.read_text()
+        return _STATUS.read_text(encoding="utf-8", errors="replace")
     except OSError:  # not Linux
         return ""
 

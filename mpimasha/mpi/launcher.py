@@ -99,7 +99,8 @@ def is_foreign(library):
 def _candidates():
     folders = [Path(sys.exec_prefix, "bin")]
     maps = Path("/proc/self/maps")
-    loaded = re.search(r"/\S*/libmpi\w*\.so\S*$", maps.read_text(), re.MULTILINE) if maps.exists() else None
+    text = maps.read_text(encoding="utf-8", errors="surrogateescape") if maps.exists() else ""
+    loaded = re.search(r"/\S*/libmpi\w*\.so\S*$", text, re.MULTILINE)
     if loaded is not None:  # .../lib/x86_64-linux-gnu/libmpi.so.40 -> .../bin
         folders += [parent / "bin" for parent in list(Path(os.path.realpath(loaded[0])).parents)[1:4]]
     found = [os.path.join(folder, name) for folder in [*folders, *os.get_exec_path()] for name in _NAMES]

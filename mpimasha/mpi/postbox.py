@@ -78,7 +78,7 @@ class PostBox:
 
     def _draft(self, name, word):
         draft = self.folder / f".{name}.{socket.gethostname()}.{os.getpid()}"
-        draft.write_text(json.dumps(word))
+        draft.write_text(json.dumps(word), encoding="utf-8")
         return draft
 
     # -- the launching process's side ------------------------------------------------------
@@ -101,11 +101,12 @@ class PostBox:
 
     def pids(self):
         """Process ids of the ranks on this host."""
-        return [json.loads(path.read_text()) for path in self.folder.glob(f"pid.{socket.gethostname()}.*")]
+        found = self.folder.glob(f"pid.{socket.gethostname()}.*")
+        return [json.loads(path.read_text(encoding="utf-8")) for path in found]
 
     def _get(self, name):
         try:
-            return json.loads((self.folder / name).read_text())
+            return json.loads((self.folder / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
 

@@ -46,9 +46,10 @@ class Adversarial(Problem):
 
     def __init__(self, network, pictures, *, data, split, test, validation, perturbation, norm, radius, radius_warmup,
                  clip, ascent, steps, lam, workers, seed, on="pixels"):
-        check_kinds(type(self), "problem.", data=data, split=split, test=test, validation=validation,
-                    perturbation=perturbation, norm=norm, radius=radius, radius_warmup=radius_warmup, clip=clip,
-                    ascent=ascent, steps=steps, lam=lam, seed=seed)
+        radius_warmup, steps, seed = check_kinds(
+            type(self), "problem.", data=data, split=split, test=test, validation=validation,
+            perturbation=perturbation, norm=norm, radius=radius, radius_warmup=radius_warmup, clip=clip,
+            ascent=ascent, steps=steps, lam=lam, seed=seed)
         self.network, self.dtype = network, network.dtype
         self.source = data if isinstance(data, str) else "arrays"
         self.perturbation = one_of("problem.perturbation", perturbation, _PERTURBATIONS)

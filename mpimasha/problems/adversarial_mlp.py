@@ -49,6 +49,7 @@ class AdversarialMLP(Adversarial):
         check_kinds(AdversarialMLP, "problem.", data=data, hidden=hidden)
         if not all(fits(width, int) and 1 <= width <= 10**6 for width in hidden):
             raise UserError(f"problem.hidden = {shown(hidden)} is no list of widths: use whole numbers of at least 1")
+        hidden = [int(width) for width in hidden]
         pictures = images.load(data)
         network = MLP([pictures.X.shape[1], *hidden, int(pictures.y.max()) + 1], check_precision(precision))
         super().__init__(network, pictures, data=data, split=split, test=test, validation=validation,

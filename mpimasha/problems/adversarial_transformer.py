@@ -32,8 +32,9 @@ workers, seed
                  validation: float = 0.2, perturbation: str = "each", on: str = "pixels", norm: str = "linf",
                  radius: float = 0.15, radius_warmup: int = 0, clip: bool = False, ascent: float = 50.0,
                  steps: int = 5, lam: float = 0.0, precision: str = "float32", workers: int = 10, seed: int = 0):
-        check_kinds(AdversarialTransformer, "problem.", data=data, patch=patch, width=width, heads=heads,
-                    layers=layers, hidden=hidden, tied=tied)
+        patch, width, heads, layers, hidden = check_kinds(
+            AdversarialTransformer, "problem.", data=data, patch=patch, width=width, heads=heads, layers=layers,
+            hidden=hidden, tied=tied)
         for key, value in (("patch", patch), ("width", width), ("heads", heads), ("layers", layers),
                            ("hidden", hidden)):
             check(f"problem.{key}", value, "a whole number from 1 to 10000", 1, 10_000)

@@ -51,7 +51,8 @@ class Bilinear(Problem):
 
     def __init__(self, dim: int = 50, kappa: float = 100.0, heterogeneity: float = 0.5, workers: int = 10,
                  seed: int = 0, samples: int = 1):
-        check_kinds(Bilinear, "problem.", dim=dim, kappa=kappa, heterogeneity=heterogeneity, seed=seed, samples=samples)
+        dim, seed, samples = check_kinds(Bilinear, "problem.", dim=dim, kappa=kappa, heterogeneity=heterogeneity,
+                                         seed=seed, samples=samples)
         self.dim = check("problem.dim", dim, "a whole number of at least 1 (and at most 100000: A_m is dense)", 1,
                          100_000)
         self.kappa = check("problem.kappa", kappa, "a number of at least 1 (and at most 1e100)", 1, 1e100)

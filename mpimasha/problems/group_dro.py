@@ -63,8 +63,8 @@ class GroupDRO(Problem):
     def __init__(self, data: str | tuple = "digits", loss: str = "logistic", standardise: bool = True,
                  lam: float = 0.1, beta: float = 1.0, split: str = "shuffled", radius: float = 0.0,
                  workers: int = 10, seed: int = 0):
-        check_kinds(GroupDRO, "problem.", data=data, loss=loss, standardise=standardise, lam=lam, beta=beta,
-                    split=split, radius=radius, seed=seed)
+        seed, = check_kinds(GroupDRO, "problem.", data=data, loss=loss, standardise=standardise, lam=lam, beta=beta,
+                            split=split, radius=radius, seed=seed)
         if loss not in _LOSSES:
             raise UserError(f"problem.loss = {loss!r} is unknown: use {' or '.join(_LOSSES)}")
         if split not in _SPLITS:

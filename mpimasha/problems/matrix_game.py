@@ -55,8 +55,8 @@ class MatrixGame(Problem):
 
     def __init__(self, game: str = "policeman_burglar", size: int = 100, lam: float = 0.0, heterogeneity: float = 0.5,
                  centred: bool = True, workers: int = 10, seed: int = 0):
-        check_kinds(MatrixGame, "problem.", game=game, size=size, lam=lam, heterogeneity=heterogeneity,
-                    centred=centred, seed=seed)
+        size, seed = check_kinds(MatrixGame, "problem.", game=game, size=size, lam=lam, heterogeneity=heterogeneity,
+                                 centred=centred, seed=seed)
         if game not in _GAMES:
             raise UserError(f"problem.game = {game!r} is unknown{nearest(game, _GAMES)}")
         self.game, self.centred = game, centred

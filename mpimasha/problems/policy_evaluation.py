@@ -61,8 +61,9 @@ class PolicyEvaluation(Problem):
     def __init__(self, dim: int = 20, states: int = 100, actions: int = 4, branching: int = 5, discount: float = 0.95,
                  ridge: float = 0.01, samples: int = 1000, heterogeneity: float = 0.5, workers: int = 10,
                  seed: int = 0):
-        check_kinds(PolicyEvaluation, "problem.", dim=dim, states=states, actions=actions, branching=branching,
-                    discount=discount, ridge=ridge, samples=samples, heterogeneity=heterogeneity, seed=seed)
+        dim, states, actions, branching, samples, seed = check_kinds(
+            PolicyEvaluation, "problem.", dim=dim, states=states, actions=actions, branching=branching,
+            discount=discount, ridge=ridge, samples=samples, heterogeneity=heterogeneity, seed=seed)
         self.states = _whole("problem.states", states, 5000)
         self.actions = _whole("problem.actions", actions, 100)
         self.branching = check("problem.branching", branching, f"a whole number from 1 to {min(self.states, 100)}, at "

@@ -76,8 +76,9 @@ class RobustRegression(Problem):
     def __init__(self, data: str | tuple = "breast_cancer", loss: str = "logistic", standardise: bool = True,
                  lam: float = 0.1, beta: float = 1.0, split: str = "shuffled", radius: float = 0.0,
                  workers: int = 10, seed: int = 0, labels: str = "", features: int = 0, zero_based: bool = False):
-        check_kinds(RobustRegression, "problem.", data=data, loss=loss, standardise=standardise, lam=lam, beta=beta,
-                    split=split, radius=radius, seed=seed, labels=labels, features=features, zero_based=zero_based)
+        seed, features = check_kinds(
+            RobustRegression, "problem.", data=data, loss=loss, standardise=standardise, lam=lam, beta=beta,
+            split=split, radius=radius, seed=seed, labels=labels, features=features, zero_based=zero_based)
         if loss not in _LOSSES:
             raise UserError(f"problem.loss = {loss!r} is unknown: use {' or '.join(_LOSSES)}")
         if split not in _SPLITS:

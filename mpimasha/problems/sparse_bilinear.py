@@ -59,8 +59,8 @@ class SparseBilinear(Problem):
 
     def __init__(self, dim: int = 1000, nonzeros: int = 10, kappa: float = 100.0, heterogeneity: float = 0.5,
                  workers: int = 10, seed: int = 0):
-        check_kinds(SparseBilinear, "problem.", dim=dim, nonzeros=nonzeros, kappa=kappa, heterogeneity=heterogeneity,
-                    seed=seed)
+        dim, nonzeros, seed = check_kinds(SparseBilinear, "problem.", dim=dim, nonzeros=nonzeros, kappa=kappa,
+                                          heterogeneity=heterogeneity, seed=seed)
         self.dim = check("problem.dim", dim, "a whole number of at least 1 (and at most 10000000)", 1, 10_000_000)
         self.nonzeros = check("problem.nonzeros", nonzeros, f"a whole number of at least 1 and at most problem.dim = "
                               f"{self.dim}", 1, self.dim)

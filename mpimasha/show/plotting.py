@@ -1,6 +1,8 @@
 """Figures: an error, or an accuracy, against what it cost."""
 
 import importlib.util
+import os
+from contextlib import contextmanager
 
 from mpimasha.errors import UserError
 from mpimasha.files import replace_atomically
@@ -84,10 +86,9 @@ def draw(results, paths, *, y="error", x=("up", "both"), columns=2, title=None, 
     Raises
     ------
     UserError
-        Nothing to draw.
+        Nothing to draw, or matplotlib cannot draw it.
     """
-    import matplotlib
-    with matplotlib.rc_context(_LOOK):
+    with _drawing():
         figure = _figure(results, y, x, columns, title, level, scale)
         for path in paths:
             ending = getattr(path, "suffix", ".svg")
@@ -96,6 +97,40 @@ def draw(results, paths, *, y="error", x=("up", "both"), columns=2, title=None, 
                 figure.savefig(path, **options)
             else:
                 replace_atomically(path, lambda file: figure.savefig(file, **options))
+
+
+@contextmanager
+def _drawing():
+    """Matplotlib's own defaults and our look, whatever the user's matplotlibrc says; its faults are one sentence."""
+    try:
+        matplotlib = _matplotlib()
+        defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if "backend" not in key}
+        with matplotlib.rc_context(defaults | _LOOK):
+            yield
+    except (UserError, OSError):  # of files
+        raise
+    except Exception as error:  # matplotlib and its fonts raise what they like
+        said = " ".join(str(error).split())[:200]
+        raise UserError(f"the figure cannot be drawn ({type(error).__name__}: {said}): mend or reinstall matplotlib, "
+                        f"then draw it with mpimasha plot") from None
+
+
+def _matplotlib():
+    """The module; a backend for screens or notebooks is not asked for, nor missed."""
+    asked = os.environ.pop("MPLBACKEND", None)
+    try:
+        import matplotlib
+    except OSError as error:
+        raise ImportError(error) from None
+    finally:
+        if asked is not None:
+            os.environ["MPLBACKEND"] = asked
+    return matplotlib
+
+
+def _as_typed(text):
+    """`text` without mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _figure(results, y, x, columns, title, level, scale):
@@ -112,7 +147,7 @@ def _figure(results, y, x, columns, title, level, scale):
     for axis in axes if columns == 1 else axes[:1]:
         axis.set_ylabel(ERRORS.get(name) or _NAMES.get(name, name))
     if title:
-        figure.suptitle(title, wrap=True)
+        figure.suptitle(_as_typed(title), wrap=True)
     height = _HEIGHT * shape[0] + (0.25 if title else 0)
     figure.set_size_inches(_WIDTHS[columns], height)
     if not _named_directly(figure, axes, lines):
@@ -133,7 +168,7 @@ def _panel(axis, results, cost, name, level, scale):
     lines = []
     for i, label, several, (costs, middle, least, most) in drawn:
         look = {"color": _COLOURS[i % len(_COLOURS)], "ls": _STYLES[i % len(_STYLES)]}
-        line, = axis.plot(costs / unit, middle, label=label, **look)
+        line, = axis.plot(costs / unit, middle, label=_as_typed(label), **look)
         if len(several) > 1:
             axis.fill_between(costs / unit, least, most, alpha=0.18, lw=0, color=look["color"])
         if any(result.status == "diverged" for result in several):

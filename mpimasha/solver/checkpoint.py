@@ -117,7 +117,7 @@ class Checkpoints:
         """(record, shared arrays, arrays of this rank's workers), or an exception that says what is wrong."""
         if not (where / "complete.json").exists():
             raise ValueError("it was never completed")
-        record = json.loads((where / "complete.json").read_text())
+        record = json.loads((where / "complete.json").read_text(encoding="utf-8"))
         if record["format"] != _FORMAT or record["identity"] != self.identity:
             raise ValueError("it belongs to another experiment or version")
         if run.comm.rank == 0 and record["data"] != self._of_data(run):

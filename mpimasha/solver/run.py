@@ -18,7 +18,7 @@ from mpimasha.ledger import Ledger
 from mpimasha.linear import Linear
 from mpimasha.mpi import launch
 from mpimasha.mpi.communicator import Communicator
-from mpimasha.names import fits, nearest, shown
+from mpimasha.names import fits, meant, nearest, shown
 from mpimasha.problems.constants import Collected
 from mpimasha.solver import agreement
 from mpimasha.solver.checkpoint import Saving
@@ -95,7 +95,8 @@ class Run:
 
     def __init__(self, problem, method, comm=None, seed=0, wire=None, transport="auto"):
         self.comm = comm if isinstance(comm, Communicator) else Communicator(comm)
-        self.problem, self.seed = problem, check_seed(seed)
+        seed = check_seed(seed)
+        self.problem, self.seed = problem, seed
         self.wire = np.dtype(check_wire(wire) or problem.dtype)
         self.ledger = Ledger()
         self._sent_before = self.comm.sent["rounds"]  # by earlier runs
@@ -227,7 +228,7 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
         agreement.check(comm, **agreement.of_solve(
             problem, method, wire, saving, notice, seed=seed, transport=transport, stop=stop, every=every,
             reference=reference))
-        check_every(every)
+        every = check_every(every)
         run = Run(problem, method, comm, seed, wire, transport)
         return _solved(run, stop, observers, every, reference, saving or Saving(), notice)
 
@@ -274,7 +275,7 @@ def _finish(run, status, rows, seconds):
 def check_seed(seed):
     if not fits(seed, int) or seed < 0:
         raise UserError(f"seed = {shown(seed)} is out of range: use a whole number of at least 0")
-    return seed
+    return meant(seed, int)
 
 
 def check_wire(wire):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 
 from mpimasha.errors import UserError
-from mpimasha.names import fits, shown
+from mpimasha.names import fits, meant, shown
 from mpimasha.solver.measure import error
 
 RUNNING, CONVERGED, ROUNDS, DIVERGED = "running", "converged", "rounds", "diverged"
@@ -61,8 +61,9 @@ class Stop:
                 others = ", or 'slurm' for the end of the job" if field.name == "seconds" else ""
                 raise UserError(f"stop.{field.name} = {shown(value)} is out of range: use a number above 0, or 0 for "
                                 f"off{others}")
-        if self.rounds is not None and self.rounds != int(self.rounds):
+        if self.rounds is not None and not fits(self.rounds, int):
             raise UserError(f"stop.rounds = {self.rounds!r} is out of range: use a whole number, or 0 for no limit")
+        object.__setattr__(self, "rounds", meant(self.rounds, int))
         limits = [self.relative_error, self.residual, self.gap, self.seconds]
         if None not in (self.rounds, self.relative_error) and not any([self.rounds, *limits]):
             raise UserError("stop has no limit at all: set stop.rounds, stop.seconds or a target such as "
@@ -116,4 +117,4 @@ def check_every(every):
     if every != "log" and not (fits(every, int) and every >= 1):
         raise UserError(f"observe.every = {shown(every)} is out of range: use 'log' or a number of rounds of at "
                         f"least 1")
-    return every
+    return meant(every, int)

@@ -1,9 +1,11 @@
 """What the doctor forecasts of a run is what the run then allocates, sends and bills."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from lanes import fast
 
 from mpimasha import state
 from mpimasha.channels.channel import Channel
@@ -11,9 +13,11 @@ from mpimasha.compressors import COMPRESSORS
 from mpimasha.compressors.randk import RandK
 from mpimasha.doctor import needs
 from mpimasha.doctor import experiment as findings
+from mpimasha.experiment import config, matrix
 from mpimasha.experiment.config import experiment, override_all
 from mpimasha.methods import METHODS
 from mpimasha.mpi.communicator import Communicator
+from mpimasha.problems import PROBLEMS
 from mpimasha.problems.bilinear import Bilinear
 from mpimasha.solver.run import Run
 
@@ -154,3 +158,42 @@ def test_what_does_not_fit_is_a_refusal_not_a_crash(monkeypatch):
     monkeypatch.setattr(state, "allocate", full)
     told = needs.forecast(described("og"), Bilinear(dim=20, workers=7), Communicator())
     assert "not enough memory" in told["refusal"] and told["memory"] is None
+
+
+# -- every experiment that is shipped, and what the default chooses ------------------------------------
+
+SHIPPED = [*sorted(Path(__file__).parents[2].glob("jobs/experiments/*.toml")), *PROBLEMS]
+SMALL = {"policy_evaluation": {"states": 20, "dim": 5}, "matrix_game": {"size": 20}}
+
+
+@pytest.mark.parametrize("what", SHIPPED, ids=lambda what: getattr(what, "stem", what))
+def test_whatever_is_shipped_can_be_forecast(what):
+    document = {"problem": {"name": what, **SMALL.get(what, {})}} if isinstance(what, str) else config.read(what)
+    asked = matrix.experiments(document) if "compare" in document else [experiment(document)]
+    problem = asked[0].problem()
+    for one in {each.label: each for each in asked if each.problem_class is type(problem)}.values():
+        told = needs.forecast(one, problem, Communicator())
+        assert told["refusal"] is None and told["uplink_bits"] > 0
+        assert told["guess"] is None or told["guess"][0] <= told["uplink_bits"] <= told["guess"][1]
+
+
+CHOSEN = {"bilinear": {"dim": 10}, "sparse_bilinear": {"dim": 2000}, "robust_regression": {},
+          "adversarial_mlp": {"hidden": [8]}}
+
+
+@pytest.mark.parametrize("name", fast(CHOSEN, "bilinear", "robust_regression"))
+def test_what_the_default_sends_is_forecast_or_lies_in_the_range_of_the_guess(name):
+    asked = experiment({"problem": {"name": name, **CHOSEN[name]}})
+    problem = asked.problem()
+    told = needs.forecast(asked, problem, Communicator())
+    run = Run(problem, asked.method(), wire=asked.wire)
+    run.start()
+    before = run.ledger.uplink_bits
+    run.step()
+    sent = run.ledger.uplink_bits - before
+    if name in ("bilinear", "adversarial_mlp"):
+        assert told["guess"] is None and told["uplink_bits"] == sent
+        assert told["compressor"] == str(run.method.compressor)
+    else:
+        assert told["guess"][0] <= sent <= told["guess"][1]
+        assert "a guess" in findings._bits(told).value and "?" in findings.table([told])[2]

@@ -81,6 +81,7 @@ def test_unit_tests_lie_in_the_same_folders():
     named = {tuple(unit.split(".")) for unit in levels()}
     # pytest-mpi skips what lies below a folder named mpi: findings/pytest_mpi_folder.sh
     assert {tuple(part.rstrip("_") for part in folder) for folder in folders} <= named and len(folders) >= 18
+    assert all("mpi" not in folder for folder in folders)
 
 
 @pytest.mark.parametrize("module", [module for module in SOURCES if module], ids=str)

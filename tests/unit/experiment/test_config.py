@@ -1,12 +1,16 @@
 """Experiments: every key of a file or of --set reaches the object it names, with its default where it is absent."""
 
+import dataclasses
 import functools
+import inspect
 import textwrap
+import typing
 
 import numpy as np
 import pytest
 
 from mpimasha.commands import cli
+from mpimasha.compressors import COMPRESSORS
 from mpimasha.errors import UserError
 from mpimasha.experiment import config
 from mpimasha.methods import METHODS
@@ -322,3 +326,32 @@ def test_numbers_may_be_whole_where_any_number_is_taken():
     e = only("bilinear", "--set", "problem.kappa=10", "--set", "problem.heterogeneity=1", "--set", "stop.seconds=3")
     assert e.problem().mu == pytest.approx(0.1) and isinstance(e.problem().mu, float)
     assert np.isfinite(e.problem().L)
+
+
+@pytest.mark.parametrize("key", ["workers", "seed", "stop.rounds", "observe.every", "checkpoint.every", "problem.dim",
+                                 "problem.seed", "problem.samples", "method.warmup", "method.decay"])
+def test_a_whole_number_may_be_written_with_an_exponent(key):
+    written, plain = (dataclasses.replace(config.experiment(config.overridden({"method": {"name": "masha1"}},
+                                                                             {key: value})), document={})
+                      for value in (config.scalar("1e1"), 10))
+    assert repr(written) == repr(plain)
+
+
+@pytest.mark.parametrize("cls", [*PROBLEMS.values(), *METHODS.values(), *COMPRESSORS.values()], ids=lambda c: c.name)
+def test_a_constructor_takes_a_whole_number_written_with_an_exponent(cls):
+    hints = typing.get_type_hints(cls.__init__)
+    whole = {key: parameter.default for key, parameter in inspect.signature(cls).parameters.items()
+             if hints.get(key) is int and parameter.default is not parameter.empty}
+    made = vars(cls(**{key: float(value) for key, value in whole.items()}))
+    for key, value in whole.items():
+        assert type(made.get(key, value)) is int
+    for key in whole:
+        with pytest.raises(UserError, match="1.5"):
+            cls(**{key: 1.5})
+
+
+@pytest.mark.parametrize("key", ["workers", "seed", "stop.rounds", "observe.every", "checkpoint.every", "problem.dim",
+                                 "method.warmup"])
+def test_a_number_that_is_not_whole_is_refused_by_a_key_of_whole_numbers(key):
+    with pytest.raises(UserError, match=f"{key} = 1.5 "):
+        config.experiment(config.overridden({"method": {"name": "masha1"}}, {key: 1.5}))

@@ -1,11 +1,15 @@
 """Figures show what the rows say, name every line, and are the same bytes each time."""
 
 import io
+import json
+import os
 import re
+import sys
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from lanes import fast
 
 from mpimasha.commands import cli
 from mpimasha.errors import UserError
@@ -122,6 +126,30 @@ def test_places_for_names_stay_inside():
     assert labels._within(path, best, 0) == 0
 
 
+@pytest.mark.parametrize("label", [r"$\gama$ tuned", "cost $5 and $6", r"\$", "$"])
+def test_a_dollar_is_drawn_as_typed(label):
+    assert texts(svg({label: [result()]}, title=label)).count(label) == 3  # in two panels, and above them
+
+
+def test_the_settings_of_the_user_change_no_byte(monkeypatch):
+    import matplotlib
+    plain = svg({"a": [result()], "b": [result(0.7)]})
+    for key, value in {"text.usetex": True, "path.effects": [0], "font.size": 20, "axes.grid": True,
+                       "savefig.facecolor": "red", "axes.prop_cycle": matplotlib.cycler(lw=[5])}.items():
+        monkeypatch.setitem(matplotlib.rcParams, key, value)
+    assert svg({"a": [result()], "b": [result(0.7)]}) == plain
+    assert matplotlib.rcParams["font.size"] == 20
+
+
+@pytest.mark.parametrize("fault", [ValueError("two\nlines"), RuntimeError("no font")])
+def test_a_figure_that_cannot_be_drawn_is_one_sentence(monkeypatch, fault):
+    def fail(*arguments):
+        raise fault
+    monkeypatch.setattr(plotting, "_figure", fail)
+    with pytest.raises(UserError, match="cannot be drawn .*mpimasha plot"):
+        svg({"a": [result()]})
+
+
 # -- the command -----------------------------------------------------------------------------------
 
 
@@ -189,3 +217,32 @@ def test_mistakes_are_refused(folder, argv, words, capsys, tmp_path, monkeypatch
 def test_a_folder_without_runs_is_refused(tmp_path, capsys):
     assert command("plot", str(tmp_path)) == 2
     assert "no folder of a run" in capsys.readouterr().err
+
+
+def test_a_comparison_has_its_results_though_its_figure_fails(folder, tmp_path, capsys, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("no font")
+    monkeypatch.setattr(plotting, "_figure", fail)
+    out = tmp_path / "out"
+    assert command("compare", str(folder.parent / "s.toml"), "--out", str(out), "--json") == 0
+    said = capsys.readouterr()
+    assert len(json.loads(said.out.splitlines()[-1])["rows"]) == 8 and "plot: " not in said.out
+    assert said.err.count("no plot: the figure cannot be drawn") == 2
+    assert {"table.txt", "table.md", "runs.csv"} <= {path.name for path in out.iterdir()}
+
+
+@pytest.mark.launches
+@pytest.mark.parametrize("backend", fast(["module://no_such.backend", "nonsense"], "nonsense"))
+def test_no_backend_is_asked_for(folder, tmp_path, run_cli, backend):
+    job = run_cli(["plot", str(folder), "--on", "M = 3", "--out", "f.png"], env={"MPLBACKEND": backend})
+    assert job.returncode == 0 and (tmp_path / "f.png").exists(), job.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.launches
+def test_a_matplotlib_that_does_not_import_is_one_sentence(folder, tmp_path, run_cli):
+    (tmp_path / "matplotlib.py").write_text("raise OSError('libfreetype.so.6: no such file')")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    job = run_cli(["plot", str(folder), "--on", "M = 3", "--out", "f.png"], env={"PYTHONPATH": path})
+    assert job.returncode == 2 and "Traceback" not in job.stderr
+    assert "error: the figure cannot be drawn (ImportError: libfreetype.so.6" in job.stderr

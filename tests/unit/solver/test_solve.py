@@ -93,6 +93,14 @@ def test_a_stop_needs_a_limit_and_rounds_are_whole():
 # -- how runs end ----------------------------------------------------------------------------------
 
 
+def test_whole_numbers_may_be_written_with_an_exponent():
+    plain, written = (solve(easy(), Optimistic(), seed=number(1), every=number(10),
+                            stop=Stop(rounds=number(300), relative_error=0)) for number in (int, float))
+    assert (written.rounds, written.status) == (300, ROUNDS)
+    assert [row["round"] for row in written.rows] == [row["round"] for row in plain.rows]
+    assert type(written.summary["seed"]) is int
+
+
 @pytest.mark.parametrize("rounds", (1, 2, 37, 250))
 @pytest.mark.parametrize("method", METHODS)
 def test_a_limit_of_rounds_is_kept_to_the_round(method, rounds):
