@@ -17,7 +17,7 @@ def names(pid=None):
 
 def _name_and_parent(pid):
     try:
-        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None, 0
     name, _, rest = text.partition("(")[2].rpartition(")")
