@@ -115,9 +115,7 @@ def experiment(document, label=None, on=""):
     for key, kind in _PLAIN.items():
         if key in document:
             _typed(key, document[key], kind)
-    for name in _TABLES:
-        if not isinstance(document.get(name, {}), dict):
-            raise UserError(f"{name} = {document[name]!r} is not a table: write [{name}] and its keys below")
+    _check_tables(document)
     problem = _one_of("problem", document, PROBLEMS)
     method = _one_of("method", document, METHODS)
     problem_options = _options("problem", document, problem, PROBLEMS)
@@ -146,6 +144,13 @@ def experiment(document, label=None, on=""):
 def check_block(block, kind, own):
     """Refuse unknown keys of a block that changes a document."""
     _known(block, [*own, *_PLAIN, *_TABLES], f"{kind}.")
+    _check_tables(block)
+
+
+def _check_tables(document):
+    for name in _TABLES:
+        if not isinstance(document.get(name, {}), dict):
+            raise UserError(f"{name} = {names.shown(document[name])} is not a table: write [{name}] and its keys below")
 
 
 def flat(table):

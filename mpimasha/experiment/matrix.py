@@ -67,8 +67,8 @@ def seeds(document):
         raise UserError(f"seed = {names.shown(document['seed'])} and seeds = {names.shown(given)}: keep one")
     if names.fits(given, int) and 1 <= given <= 10_000:
         return list(range(given))
-    if isinstance(given, list) and given and len(set(map(str, given))) == len(given):
-        return [check_seed(seed) for seed in given]
+    if isinstance(given, list) and given and len({check_seed(seed) for seed in given}) == len(given):
+        return given
     raise UserError(f"seeds = {names.shown(given)} is no list of seeds: use how many (at least 1) or different whole "
                     f"numbers")
 
@@ -90,7 +90,11 @@ def _blocks(document, kind):
 def _variants(block, kind):
     """[(label, what the block changes)], one for each combination of the values in `each`."""
     own = {key: value for key, value in block.items() if key not in ("label", "each", "on")}
-    lists = config.flat(block.get("each", {}))
+    each = block.get("each", {})
+    if not isinstance(each, dict):
+        raise UserError(f"{kind}.each = {names.shown(each)} is no table: give keys and the values to try, as in "
+                        f"each.workers = [5, 10]")
+    lists = config.flat(each)
     for key, values in lists.items():
         if not isinstance(values, list) or not values:
             raise UserError(f"{kind}.each.{key} = {names.shown(values)} is no list: give the values to try, as in "
