@@ -111,7 +111,7 @@ def overridden(document, wishes):
 
 def experiment(document, label=None, on=""):
     """Check a document without [[compare]] and [[problems]] blocks and return its `Experiment`."""
-    _known(document, [*_PLAIN, *_TABLES, "compare", "problems"], "")
+    _known_at_the_top(document)
     for key, kind in _PLAIN.items():
         if key in document:
             _typed(key, document[key], kind)
@@ -174,6 +174,17 @@ def _known(table, known, prefix):
     for key in table:
         if key not in known:
             raise UserError(f"unknown key {prefix}{key}{nearest(key, known)}")
+
+
+def _known_at_the_top(document):
+    known = [*_PLAIN, *_TABLES, "compare", "problems"]
+    for key in document:
+        homes = [table for table, registry in (("problem", PROBLEMS), ("method", METHODS))
+                 if any(key in inspect.signature(cls).parameters for cls in registry.values())]
+        homes += ["stop"] * (key in [field.name for field in fields(Stop)])
+        if key not in known and homes:
+            raise UserError(f"unknown key {key}: did you mean {' or '.join(f'{home}.{key}' for home in homes)}?")
+    _known(document, known, "")
 
 
 def _one_of(table, document, registry):

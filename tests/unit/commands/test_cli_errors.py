@@ -72,6 +72,12 @@ def test_values_no_key_can_take_are_one_sentence(text, words, given):
     refused(command, given("e.toml", text + "\n"), words=words)
 
 
+@pytest.mark.parametrize("key, meant", [("kappa", "problem.kappa"), ("gamma", "method.gamma"),
+                                        ("rounds", "stop.rounds")])
+def test_a_key_without_its_table_is_told_where_it_belongs(key, meant):
+    refused("run", "bilinear", "--set", f"{key}=100", words=[f"unknown key {key}: did you mean", meant])
+
+
 def test_a_launcher_with_an_open_quote_is_one_sentence():
     with pytest.raises(UserError) as caught:
         launcher_words('"unclosed')
