@@ -111,13 +111,11 @@ def overridden(document, wishes):
 
 def experiment(document, label=None, on=""):
     """Check a document without [[compare]] and [[problems]] blocks and return its `Experiment`."""
-    _known(document, [*_PLAIN, *_TABLES, "compare", "problems"], "")
+    _known_at_the_top(document)
     for key, kind in _PLAIN.items():
         if key in document:
             _typed(key, document[key], kind)
-    for name in _TABLES:
-        if not isinstance(document.get(name, {}), dict):
-            raise UserError(f"{name} = {document[name]!r} is not a table: write [{name}] and its keys below")
+    _check_tables(document)
     problem = _one_of("problem", document, PROBLEMS)
     method = _one_of("method", document, METHODS)
     problem_options = _options("problem", document, problem, PROBLEMS)
@@ -147,6 +145,13 @@ def experiment(document, label=None, on=""):
 def check_block(block, kind, own):
     """Refuse unknown keys of a block that changes a document."""
     _known(block, [*own, *_PLAIN, *_TABLES], f"{kind}.")
+    _check_tables(block)
+
+
+def _check_tables(document):
+    for name in _TABLES:
+        if not isinstance(document.get(name, {}), dict):
+            raise UserError(f"{name} = {names.shown(document[name])} is not a table: write [{name}] and its keys below")
 
 
 def flat(table):
@@ -170,6 +175,17 @@ def _known(table, known, prefix):
     for key in table:
         if key not in known:
             raise UserError(f"unknown key {prefix}{key}{nearest(key, known)}")
+
+
+def _known_at_the_top(document):
+    known = [*_PLAIN, *_TABLES, "compare", "problems"]
+    for key in document:
+        homes = [table for table, registry in (("problem", PROBLEMS), ("method", METHODS))
+                 if any(key in inspect.signature(cls).parameters for cls in registry.values())]
+        homes += ["stop"] * (key in [field.name for field in fields(Stop)])
+        if key not in known and homes:
+            raise UserError(f"unknown key {key}: did you mean {' or '.join(f'{home}.{key}' for home in homes)}?")
+    _known(document, known, "")
 
 
 def _one_of(table, document, registry):

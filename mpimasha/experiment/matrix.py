@@ -92,7 +92,11 @@ def _blocks(document, kind):
 def _variants(block, kind):
     """[(label, what the block changes)], one for each combination of the values in `each`."""
     own = {key: value for key, value in block.items() if key not in ("label", "each", "on")}
-    lists = config.flat(block.get("each", {}))
+    each = block.get("each", {})
+    if not isinstance(each, dict):
+        raise UserError(f"{kind}.each = {names.shown(each)} is no table: give keys and the values to try, as in "
+                        f"each.workers = [5, 10]")
+    lists = config.flat(each)
     for key, values in lists.items():
         if not isinstance(values, list) or not values:
             raise UserError(f"{kind}.each.{key} = {names.shown(values)} is no list: give the values to try, as in "

@@ -119,7 +119,10 @@ def version(path):
 
 def launcher_words(launcher):
     """The command line of `launcher`, its program looked for beside this Python first."""
-    words = shlex.split(launcher)
+    try:
+        words = shlex.split(launcher)
+    except ValueError as error:
+        raise LaunchError(f"--launcher {launcher!r} cannot be read as a command line: {error}") from None
     path = os.pathsep.join([os.path.join(sys.exec_prefix, "bin"), os.environ.get("PATH", os.defpath)])
     found = shutil.which(words[0], path=path) if words else None
     if found is None:

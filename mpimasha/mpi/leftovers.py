@@ -43,7 +43,7 @@ def _in_use():
     """Paths in shared memory that some process has open or mapped."""
     for process in _PROC.glob("[0-9]*"):
         try:
-            lines = (process / "maps").read_text(errors="replace").splitlines()
+            lines = (process / "maps").read_text(encoding="utf-8", errors="replace").splitlines()
             yield from (line[line.index("/"):] for line in lines if f" {SHARED}/" in line)
             yield from map(os.readlink, (process / "fd").iterdir())
         except OSError:  # ended, or another user's

@@ -148,7 +148,7 @@ def check(key, value, what, low, high):
     number = plain(value)
     if not low <= number <= high:
         raise UserError(f"{key} = {shown(value)} is out of range: use {what}")
-    return number
+    return float(number) if isinstance(number, int) and number >= 2**63 else number  # kernels take int64
 
 
 def check_workers(workers):

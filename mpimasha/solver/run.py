@@ -273,8 +273,9 @@ def _finish(run, status, rows, seconds):
 
 
 def check_seed(seed):
-    if not fits(seed, int) or seed < 0:
-        raise UserError(f"seed = {shown(seed)} is out of range: use a whole number of at least 0")
+    if not fits(seed, int) or not 0 <= seed < 10**1000:  # thousands of digits cannot be written down
+        raise UserError(f"seed = {shown(seed)} is out of range: use a whole number of at least 0 (and at most 1000 "
+                        f"digits)")
     return meant(seed, int)
 
 
@@ -282,7 +283,7 @@ def check_wire(wire):
     """The wire's type by name; None stands for the problem's."""
     try:
         known = wire is None or np.dtype(wire).name in WIRES
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # NumPy reads a text as a list of types
         known = False
     if not known:
         raise UserError(f"wire = {shown(wire)} is unknown: use {' or '.join(WIRES)}")

@@ -12,6 +12,9 @@ import mpimasha
 from mpimasha.commands import cli
 from mpimasha.errors import UserError
 from mpimasha.mpi import environment
+from mpimasha.mpi.launcher import launcher_words
+from mpimasha.problems.policy_evaluation import PolicyEvaluation
+from mpimasha.problems.robust_regression import RobustRegression
 
 ROOT = Path(mpimasha.__file__).resolve().parent.parent
 HUGE = "1" + "0" * 400
@@ -55,6 +58,37 @@ def checked(sentence, words):
 
 def with_settings(problem, *settings):
     return ["run", problem, *(word for setting in settings for word in ("--set", setting))]
+
+
+@pytest.mark.parametrize("text, words", [
+    ('wire = "0.25/L"', ["wire = '0.25/L'", "float64"]), ('wire = "f8,("', ["wire = 'f8,('"]),
+    ("seed = 0x" + "f" * 5000, ["seed = a number of thousands of digits", "1000 digits"]),
+    ("seeds = [1, 0x" + "f" * 5000 + "]\n[[compare]]", ["thousands of digits", "1000 digits"]),
+    ("seeds = [1, 1]\n[[compare]]", ["seeds = [1, 1]", "different"]),
+    ("[[compare]]\neach = 3", ["compare.each = 3", "no table"]),
+    ('[[compare]]\nmethod = "eg"\neach.workers = [3]', ["method = 'eg'", "[method]"])])
+def test_values_no_key_can_take_are_one_sentence(text, words, given):
+    command = "compare" if "[[compare]]" in text else "run"
+    refused(command, given("e.toml", text + "\n"), words=words)
+
+
+@pytest.mark.parametrize("key, meant", [("kappa", "problem.kappa"), ("gamma", "method.gamma"),
+                                        ("rounds", "stop.rounds")])
+def test_a_key_without_its_table_is_told_where_it_belongs(key, meant):
+    refused("run", "bilinear", "--set", f"{key}=100", words=[f"unknown key {key}: did you mean", meant])
+
+
+def test_a_launcher_with_an_open_quote_is_one_sentence():
+    with pytest.raises(UserError) as caught:
+        launcher_words('"unclosed')
+    checked(str(caught.value), ["--launcher", "unclosed", "No closing quotation"])
+
+
+@pytest.mark.parametrize("make, key", [(RobustRegression, "lam"), (RobustRegression, "beta"),
+                                       (PolicyEvaluation, "ridge")])
+def test_whole_numbers_beyond_64_bits_are_the_floats_they_stand_for(make, key):
+    kept = getattr(make(**{key: 2**65}), key)
+    assert type(kept) is float and kept == 2.0**65
 
 
 # -- command lines ---------------------------------------------------------------------------------
