@@ -31,7 +31,11 @@ class Adaptive(Method):
             self.gamma = min(_GROWTH * self.gamma, cap, factor * np.sqrt(self.moved / self.changed))
 
     def start_step(self, F):
-        """Where no constant gave a first step: one that moves z by a thousandth, `F` the operator at z^0."""
+        """Where no constant gave a first step: one that moves z by a thousandth, `F` the operator at z^0.
+
+        Of `F` the part that all ranks know: behind it are variables of this rank's workers alone.
+        """
         if not self.gamma:
-            size = np.sqrt(squared_norm(F.terms[0][1]))
+            (_, known), = F.part(self.fleet.parts.shared).terms
+            size = np.sqrt(squared_norm(known))
             self.gamma = 1e-3 / size if size > 0 else 1e-3
