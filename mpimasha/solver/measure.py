@@ -44,22 +44,24 @@ class Measure:
     Parameters
     ----------
     run : Run
-    reference : array of shape (n,) or None
-        z*, needed on rank 0 only.
     """
 
-    def __init__(self, run, reference):
-        self.run, self.reference = run, reference
+    def __init__(self, run):
+        self.run, self.reference = run, None
         problem = run.problem
         z0 = problem.start_of(run.seed)
         self._z0 = z0
         self._size = 1.0 + float(z0 @ z0)
-        self._error0 = squared_distance(z0, reference) if reference is not None else None
         gamma = run.method.gamma
         self._L = run.constants.known("L") or (1 / gamma if gamma else 1.0)
         self._residual0 = None
         if not problem.scored and not run.fleet.parts:
-            self._residual0 = self._residual(z0)
+            self._residual0 = self.residual(z0)
+
+    def against(self, reference):
+        """Measure relative errors too: `reference` is z*, shape (n,), or None; needed on rank 0 only."""
+        self.reference = reference
+        self._error0 = squared_distance(self._z0, reference) if reference is not None else None
 
     def __call__(self, targets, full, seconds):
         """A row after run.k rounds; without `full`, only what `targets` need."""
@@ -82,7 +84,7 @@ class Measure:
             if full:
                 row |= run.problem.scores(z, run.comm)
         elif (full or "residual" in targets) and not run.fleet.parts:
-            row["residual"] = self._residual(z)
+            row["residual"] = self.residual(z)
         if (full or "gap" in targets) and run.comm.rank == 0:
             finite = np.isfinite(row["distance"])
             row["gap"] = run.problem.gap(z) if finite else None
@@ -99,7 +101,7 @@ class Measure:
             return None
         return squared_distance(z, self.reference) / (self._error0 or 1.0)
 
-    def _residual(self, z):
+    def residual(self, z):
         """r(z)/r(z0), r(z) = L |z - prox_{h/L}(z - F(z)/L)|, which is |F(z)| for h = 0."""
         run = self.run
         F = run.exact_mean(run.fleet.F(Linear.of(z)))

@@ -1,58 +1,113 @@
 """The solution against which relative errors are measured."""
 
 import hashlib
+import logging
 import os
 from pathlib import Path
+from time import monotonic
 
 import numpy as np
 
 from mpimasha.files import replace_atomically
 from mpimasha.methods.optimistic import Optimistic
-from mpimasha.solver.stop import Stop
+from mpimasha.solver.observers import Observer
+from mpimasha.solver.stop import CONVERGED, SECONDS, STOPPED, Stop
+
+_ROUNDS = 1_000_000
+_SILENCE = 2.0  # seconds after which the user is told what takes so long
+_SLACK = 100.0  # by which the residual of a solution that was kept may exceed that at which it was found
+_log = logging.getLogger("mpimasha")
 
 
-def find(problem, comm, solve):
-    """z* on rank 0 (elsewhere None): in closed form, from the cache, or by uncompressed OG.
+def find(run, measure, solve, stop, notice=None):
+    """z* in closed form, from the cache, or by uncompressed OG; collective.
 
-    OG runs until its residual has fallen by 1e-12; the solution is kept in the user's
-    cache folder under the hash of the problem's identity.  None if the problem is not
-    strongly monotone.
+    OG runs until its residual has fallen to what the dtype can reach, 1e-12 at least; only then is it a solution, and
+    kept in the user's cache folder under the hash of the problem's identity.  What is found there counts only if the
+    operators of today have as small a residual at it: another problem may bear the same identity.
 
     Parameters
     ----------
-    problem : Problem
-    comm : Communicator
+    run : Run
+    measure : Measure
+        Of the run.
     solve : callable
         `mpimasha.solve`, which uses this module.
+    stop : Stop
+        OG has no more time than the run.
+    notice : Notice, optional
+
+    Returns
+    -------
+    z : array of shape (n,) or None
+        On rank 0.  None elsewhere, if the problem is not strongly monotone, or if OG did not converge.
+    stopped : bool
+        Whether OG was told to stop, or had no time left; the same on all ranks.
     """
-    found = comm.together(lambda: _known(problem) if comm.rank == 0 else None)
-    known = np.array([found is not None or not problem.strongly_monotone], np.int64)
-    with comm.billed_to("observers"):
-        comm.broadcast(known)
-    if known[0]:
-        return found
-    return _solved(problem, comm, solve)
+    problem, comm = run.problem, run.comm
+    found = comm.together(lambda: problem.solution() if comm.rank == 0 else None)
+    if _agreed(comm, found is not None) or not problem.strongly_monotone or run.fleet.parts:
+        return found, False
+    kept = comm.together(lambda: _read(_path(problem), problem.n) if comm.rank == 0 else None)
+    if _agreed(comm, kept is not None):
+        z = kept.astype(problem.dtype) if comm.rank == 0 else np.zeros(problem.n, problem.dtype)
+        with comm.billed_to("observers"):
+            comm.broadcast(z)
+        if _agreed(comm, measure.residual(z) <= _SLACK * _reach(problem.dtype)):
+            return kept, False
+    return _solved(problem, comm, solve, stop.seconds, notice)
 
 
-def _known(problem):
-    found = problem.solution()
-    return _read(_path(problem), problem.n) if found is None and problem.strongly_monotone else found
-
-
-def _solved(problem, comm, solve):
+def _solved(problem, comm, solve, seconds=0.0, notice=None):
+    """(z* or None, whether OG was stopped)."""
     with comm.billed_to("observers"):
         result = solve(problem, Optimistic(), comm=comm, reference=None, on_error="raise",  # the caller's to end
-                       stop=Stop(rounds=1_000_000, relative_error=0, residual=1e-12))
-    if comm.rank != 0 or result.status == "diverged":
-        return None
-    _write(_path(problem), result.z)
-    return result.z
+                       notice=notice, observers=[_Waiting(problem)] if comm.rank == 0 else [],
+                       stop=Stop(rounds=_ROUNDS, relative_error=0, residual=_reach(problem.dtype), seconds=seconds))
+    if comm.rank == 0 and result.status == CONVERGED:
+        _write(_path(problem), result.z)
+        return result.z, False
+    if comm.rank == 0:
+        _log.warning(f"the solution of {problem.name} was not found: after {result.rounds} rounds of og the residual "
+                     f"has fallen to {result.residual:.1e}, not to {_reach(problem.dtype):.0e}; there is no relative "
+                     f"error")
+    return None, result.status in (STOPPED, SECONDS)
+
+
+def _reach(dtype):
+    """The residual, in parts of the first one, that rounding allows."""
+    return max(1e-12, 30 * float(np.finfo(dtype).eps))
+
+
+class _Waiting(Observer):
+    """Says once what takes so long."""
+
+    def __init__(self, problem):
+        self._name, self._start = problem.name, monotonic()
+
+    def check(self, run, row):
+        if self._start is not None and monotonic() > self._start + _SILENCE:
+            self._start = None
+            _log.info(f"looking for the solution of {self._name}, against which errors are measured: og, at most "
+                      f"{_ROUNDS} rounds; set stop.relative_error = 0 and another target to do without")
+
+
+def _agreed(comm, true):
+    """Whether it is true on rank 0."""
+    word = np.array([bool(true)], np.int64)
+    with comm.billed_to("observers"):
+        comm.broadcast(word)
+    return bool(word[0])
 
 
 def _path(problem):
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mpimasha" / "references"
     identity = problem.identity() + problem.origin  # a file that was edited defines another problem
-    return folder / f"{hashlib.sha256(identity.encode()).hexdigest()}.npy"
+    return folder() / f"{hashlib.sha256(identity.encode()).hexdigest()}.npy"
+
+
+def folder():
+    """Where solutions are kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mpimasha" / "references"
 
 
 def _read(path, n):
@@ -60,7 +115,7 @@ def _read(path, n):
         z = np.load(path)
     except (OSError, ValueError, EOFError):
         return None
-    return z if z.shape == (n,) and np.isfinite(z).all() else None
+    return z if z.shape == (n,) and z.dtype.kind == "f" and np.isfinite(z).all() else None
 
 
 def _write(path, z):

@@ -2,7 +2,7 @@
 
 import copy
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean
 
 import numpy as np
@@ -236,12 +236,15 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
 def _solved(run, stop, observers, every, reference, saving, notice):
     problem = run.problem
     _check_reference(reference, problem.n)
+    measure, stopped = Measure(run), False
     if isinstance(reference, str):
-        reference = find(problem, run.comm, solve)
+        reference, stopped = find(run, measure, solve, stop, notice)
+    measure.against(reference)
+    if stopped:  # before it knew what to aim at
+        stop = replace(stop, relative_error=0.0, rounds=stop.rounds or problem.rounds)
     solvable = run.comm.gather_objects(reference is not None)[0]  # rank 0 keeps z*
     run.stop = stop = stop.resolved(problem, solvable)
     run.comm.together(lambda: check_targets(problem, stop.targets, solvable))
-    measure = Measure(run, reference)
     with np.errstate(all="ignore"):  # a diverging run is the solver's to report
         loop = Loop(run, measure, stop, observers, every, saving, notice)
         status = loop.to_the_end()

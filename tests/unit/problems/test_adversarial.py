@@ -402,7 +402,7 @@ def test_what_makes_no_problem_is_refused(options, words):
 
 @pytest.mark.parametrize("options, words", [
     ({"patch": 3}, ["problem.patch = 3", "4 x 4"]), ({"patch": 0}, ["problem.patch = 0"]),
-    ({"patch": 2.0}, ["problem.patch = 2.0"]), ({"heads": 3}, ["problem.heads = 3", "problem.width"]),
+    ({"patch": 2.5}, ["problem.patch = 2.5"]), ({"heads": 3}, ["problem.heads = 3", "problem.width"]),
     ({"layers": 0}, ["problem.layers = 0"]), ({"hidden": 0}, ["problem.hidden = 0"]),
     ({"tied": 1}, ["problem.tied = 1"]),
     ({"on": "tokens"}, ["problem.on = 'tokens'", "embeddings"]),

