@@ -93,7 +93,7 @@ class Interrupt(Observer):
 def solved(make, method, wire, transport="auto", comm=None, saving=None, observers=(), rounds=ROUNDS):
     problem = make()
     reference = None if problem.scored or problem.n is None else np.ones(problem.n)
-    return mm.solve(problem, method, comm=comm, seed=4, wire=wire, transport=transport, every=EVERY,
+    return mm.solve(problem, method, comm=comm, seed=4, wire=wire, transport=transport, every=EVERY, on_error="raise",
                     reference=reference, saving=saving, observers=observers,
                     stop=mm.Stop(rounds=rounds, relative_error=0))
 
