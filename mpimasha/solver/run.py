@@ -192,7 +192,7 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
     every : int or "log"
         Rounds between two rows; "log" for about fifty rows a decade.
     reference : array, None or "auto"
-        z* for the relative error; "auto" asks the problem, or solves it to rounding.
+        z* for the relative error; "auto" asks the problem, or solves it to rounding.  None in rows where that fails.
     saving : Saving, optional
         When checkpoints are written, and whether to begin with one.
     notice : Notice, optional
