@@ -12,15 +12,13 @@ import json
 import os
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import numba
 import pytest
-from jobs import LIMIT, end, remove_leftovers, start_job
+from jobs import LIMIT, remove_leftovers, start_job
 
 from mpimasha.errors import LaunchError
 from mpimasha.mpi import environment, launch, leftovers
@@ -195,33 +193,8 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("ranks", [*marker.args, *later] if SIZE == 1 else (SIZE,), ids=lambda n: f"n={n}")
 
 
-# -- kernels: a second process compiles them while the first tests run -------------------------------
-
-WITHOUT_KERNELS = ("failure", "unit/mpi_", "unit/doctor", "unit/data", "unit/show", "unit/test_docs", "unit/experiment")
-COMPILING = ("contract/test_checkpoints.py", "contract/test_shipped_parts_pass_the_kit.py", "unit/kernels",
-             "unit/problems", "contract/test_methods_follow_their_pseudocode.py", "convergence")
-MANY = 2000  # tests, for which it is worth while
-AHEAD = "MPIMASHA_TEST_AHEAD"  # marks that process
-TESTS = Path(__file__).parent
-
-
-def pytest_collection_finish(session):
-    whole = SIZE == 1 and len(session.items) >= MANY and AHEAD not in os.environ
-    if not whole or session.config.option.collectonly or numba.config.DISABLE_JIT:
-        return
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "not slow and not ranks and not launches",
-               "-p", "no:cacheprovider", *(str(TESTS / name) for name in COMPILING)]
-    compiling = subprocess.Popen(command, cwd=session.config.rootpath, env=os.environ | {AHEAD: "1"},
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                                 process_group=0, preexec_fn=lambda: os.nice(10))
-    session.config.add_cleanup(lambda: end(compiling))
-
-
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
-    if SIZE == 1 and len(items) >= MANY:
-        first = tuple(str(TESTS / name) for name in WITHOUT_KERNELS)
-        items.sort(key=lambda item: not str(item.path).startswith(first))
     if SIZE == 1:
         items[:] = [RankedTest.from_parent(item.parent, name=item.name, original=item)
                     if item.get_closest_marker("ranks") else item for item in items]

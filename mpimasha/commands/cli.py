@@ -26,6 +26,7 @@ from mpimasha.solver.stop import SLURM
 
 parse = arguments.parse
 _STALL_AFTER = 300.0
+_OF_SEVERAL = ("compare", "problems", "seeds")  # keys of a document that describe more runs than one
 _log = logging.getLogger("mpimasha")
 _SHORT = {"method": "method.name", "compressor": "compressor.up", "server_compressor": "compressor.down",
           "workers": "workers", "wire": "wire", "transport": "transport.name", "seed": "seed"}
@@ -75,6 +76,10 @@ def _execute(options, comm):
             return tune.execute(options, document, comm, notice)
         if _is_comparison(options, document, label):
             return compare.execute(options, prepared, comm, notice, document)
+        left_out = [key for key in _OF_SEVERAL if key in document]
+        if left_out:
+            _log.warning(f"{options.experiment}: one run is made, without its {' and '.join(left_out)}; "
+                         f"`mpimasha compare` makes them all")
         return run.execute(options, prepared, comm, notice)
 
 
@@ -174,7 +179,7 @@ def _experiments(options):
         return []
     if _is_comparison(options, document, label):
         return matrix.experiments(document)
-    single_run = {key: value for key, value in document.items() if key not in ("compare", "problems", "seeds")}
+    single_run = {key: value for key, value in document.items() if key not in _OF_SEVERAL}
     return [config.experiment(single_run, label)]
 
 

@@ -23,7 +23,7 @@ def execute(options, comm):
     if comm.rank == 0:
         need_matplotlib()
         out = Path(options.out or Path(options.runs[0]) / "report.html")
-        if not out.parent.is_dir():
+        if options.out and not out.parent.is_dir():  # a folder of runs that is not there is told as such
             raise UserError(f"--out {str(out)!r} is in no folder that exists: make it first")
         text = page(study.read(options.runs), options.title)
         with writing(out):
@@ -105,8 +105,10 @@ def _repeat(found):
     for folder, manifest in found.documents:
         name = _title(folder)
         several = "comparison" in manifest
+        files = [f"--plugin={plugin['path']}" for plugin in manifest.get("plugins", [])]
         lines += [f"# {name}.toml holds the experiment below",
-                  shlex.join(["mpimasha", "compare" if several else "run", f"{name}.toml", "--out", f"runs/{name}"])]
+                  shlex.join(["mpimasha", "compare" if several else "run", f"{name}.toml", *files, "--out",
+                              f"runs/{name}"])]
     lines.append(shlex.join(["mpimasha", "report", *(f"runs/{_title(folder)}" for folder, _ in found.documents)]))
     return _e("\n".join(lines))
 

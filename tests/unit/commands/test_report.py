@@ -2,6 +2,7 @@
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
@@ -91,3 +92,11 @@ def test_the_table_is_that_of_the_comparison_with_the_default_target_too(tmp_pat
 def test_mistakes_are_refused(tmp_path, capsys):
     assert command("report", str(tmp_path)) == 2
     assert "no folder of a run" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+def test_to_repeat_it_the_files_of_plugins_are_needed(tmp_path):
+    half = str(Path(__file__).parents[3] / "jobs" / "plugins" / "half.py")
+    assert command("run", "bilinear", "--plugin", half, "--method", "masha1", "--compressor", "half", "--set",
+                   "problem.dim=3", "--set", "stop.rounds=5", "--out", str(tmp_path / "run"), "-q") == 0
+    assert command("report", str(tmp_path / "run"), "--out", str(tmp_path / "page.html")) == 0
+    assert f"mpimasha run run.toml --plugin={half} --out runs/run" in (tmp_path / "page.html").read_text()

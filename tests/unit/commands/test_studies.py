@@ -137,3 +137,8 @@ def test_mistakes_are_refused(whole, argv, words, capsys, tmp_path):
     assert launch.guard(lambda: cli.execute(cli.parse(argv), None), None) == 2
     said = capsys.readouterr().err
     assert all(word in said for word in words) and written(tmp_path) == before
+
+
+def test_run_says_what_of_a_study_it_leaves_out(tmp_path, capsys):
+    assert command("run", "study.toml", "--set", "stop.rounds=3", "--out", str(tmp_path / "one")) == 0
+    assert "study.toml: one run is made, without its compare and problems and seeds" in capsys.readouterr().err

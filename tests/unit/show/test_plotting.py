@@ -219,6 +219,13 @@ def test_a_folder_without_runs_is_refused(tmp_path, capsys):
     assert "no folder of a run" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("what", ["plot", "report"])
+def test_a_folder_that_is_not_there_is_what_is_blamed(tmp_path, capsys, what):
+    assert command(what, str(tmp_path / "nope")) == 2
+    said = capsys.readouterr().err
+    assert "nope" in said and "--out" not in said
+
+
 def test_a_comparison_has_its_results_though_its_figure_fails(folder, tmp_path, capsys, monkeypatch):
     def fail(*arguments):
         raise RuntimeError("no font")
