@@ -17,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import ahead
 import pytest
 from jobs import LIMIT, remove_leftovers, start_job
 
@@ -193,9 +194,15 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("ranks", [*marker.args, *later] if SIZE == 1 else (SIZE,), ids=lambda n: f"n={n}")
 
 
+def pytest_collection_finish(session):
+    if SIZE == 1:
+        ahead.compile_for(session)
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items):
     if SIZE == 1:
+        ahead.sort(items)
         items[:] = [RankedTest.from_parent(item.parent, name=item.name, original=item)
                     if item.get_closest_marker("ranks") else item for item in items]
         ranked = [item for item in items if isinstance(item, RankedTest)]

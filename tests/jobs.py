@@ -34,7 +34,7 @@ def start_job(command, limit=LIMIT, env=None, cwd=None):
             process.wait(limit)
             timed_out = False
         except BaseException as error:
-            _end(process)
+            end(process)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             timed_out = True
@@ -47,7 +47,7 @@ def _text(file):
     return file.read().decode(errors="replace")
 
 
-def _end(process):
+def end(process):
     process.terminate()  # launchers pass it on to the ranks, which are in process groups of their own
     try:
         process.wait(5)

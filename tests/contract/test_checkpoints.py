@@ -183,6 +183,7 @@ def test_bytes_on_the_wire_go_on_counting(tmp_path):
     assert again.seconds > whole.rows[0]["seconds"]
 
 
+@pytest.mark.slow
 @pytest.mark.ranks(2)
 def test_bytes_on_the_wire_go_on_counting_on_as_many_ranks(comm, tmp_path):
     case, folder = "masha1 qsgd", comm.bcast(tmp_path)

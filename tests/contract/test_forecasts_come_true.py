@@ -96,6 +96,7 @@ def test_one_rank_takes_the_memory_that_was_forecast(name, up):
     check_memory(name, up, None)
 
 
+@pytest.mark.slow
 @pytest.mark.ranks(3)
 def test_three_ranks_cost_and_take_what_was_forecast(comm):
     for name, up in PAIRS:

@@ -67,6 +67,7 @@ def test_a_vector_too_large_to_broadcast_is_refused(comm):
         two.broadcast(np.zeros(13))
 
 
+@pytest.mark.slow
 @pytest.mark.ranks(3)
 def test_all_ranks_refuse_what_one_cannot_count(comm):
     """The last rank owns two workers, the others one: only its buffer of dense vectors is too large."""

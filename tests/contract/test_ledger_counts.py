@@ -256,6 +256,7 @@ def found_by_solve(name, method, transport, rounds_alone, comm):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.ranks(2)
 def test_a_second_run_on_the_same_communicator_is_billed_its_own_bytes(comm):
     shared = Communicator(comm)

@@ -309,7 +309,7 @@ def trained(comm=None):
     return result, watcher
 
 
-@pytest.mark.ranks(3, slow=(2,))
+@pytest.mark.ranks(slow=(2, 3))
 def test_adversarial_training_is_bit_identical_on_any_number_of_ranks(comm):
     (alone, watched), (together, mine) = trained(), trained(comm)
     assert alone.status == "rounds" and np.isfinite(alone.z).all()

@@ -109,6 +109,7 @@ def test_methods_do_so_with_other_settings(method):
     check_method(method, mm.Bilinear(dim=5, kappa=4.0, workers=5, samples=4), relative_error=1e-3 if JIT else 0)
 
 
+@pytest.mark.slow
 @pytest.mark.ranks(2, limit=120)
 def test_methods_do_so_over_real_ranks(comm):
     for name in METHODS:

@@ -117,6 +117,7 @@ def test_asked_twice_it_ends_soon_saved_or_not(tmp_path):
     assert "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_rank_of_a_plain_launcher_stops_and_saves_all(mpiexec, tmp_path, goes_on):
     with started([mpiexec, "-n", "3", sys.executable, "-m", "mpimasha", *RUN], tmp_path) as job:
         under_way(job, tmp_path)

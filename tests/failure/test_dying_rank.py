@@ -117,6 +117,7 @@ def test_a_mistake_seen_by_all_ranks_is_one_sentence_and_code_2(run_job):
     assert (job.returncode, job.stdout, job.stderr) == (2, "", "mpimasha: error: no problem of that name\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", fast([0, 4], 1))
 def test_ranks_that_cannot_see_the_box_end_with_the_code_themselves(run_job, mpiexec, tmp_path, code):
     elsewhere = tmp_path / "elsewhere.sh"
@@ -129,6 +130,7 @@ def test_ranks_that_cannot_see_the_box_end_with_the_code_themselves(run_job, mpi
     assert "the last line\n" in job.stdout
 
 
+@pytest.mark.slow
 def test_ranks_run_the_package_of_the_launching_process_not_the_folder_they_start_in(run_job, tmp_path):
     (tmp_path / "mpimasha").mkdir()
     (tmp_path / "mpimasha" / "__init__.py").write_text("raise ImportError('not this one')")

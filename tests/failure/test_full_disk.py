@@ -18,6 +18,7 @@ from mpimasha.solver import observers
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="prlimit and /dev/full are Linux's")
 
 
+@pytest.mark.slow
 @pytest.mark.launches
 @needs_linux
 def test_a_disk_that_fills_up_during_a_run_ends_it_with_one_sentence(tmp_path):

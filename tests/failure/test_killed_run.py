@@ -9,15 +9,15 @@ import time
 from pathlib import Path
 
 import pytest
-from lanes import fast
 
 from mpimasha.mpi import environment
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 @pytest.mark.launches
-@pytest.mark.parametrize("victim", fast([0, 2], 1))
+@pytest.mark.parametrize("victim", [0, 2])
 def test_a_killed_rank_of_a_run_ends_it_within_five_seconds_and_is_named(tmp_path, victim):
     command = [sys.executable, "-m", "mpimasha", "run", "-n", "4", "bilinear", "--out", str(tmp_path / "run"),
                "--set", "stop.rounds=1000000000", "--set", "stop.relative_error=0"]

@@ -16,7 +16,7 @@ def ours(errors):
     return [line for line in errors.splitlines() if line.startswith(("mpimasha:", "Traceback"))]
 
 
-@pytest.mark.ranks(3, slow=(2,))
+@pytest.mark.ranks(slow=(2, 3))
 def test_a_mistake_that_all_ranks_see_is_said_by_one(comm, capsys):
     def run():
         raise UserError("no such method")

@@ -71,6 +71,7 @@ def test_it_says_what_was_run_how_it_ended_and_how_to_repeat_it(page):
     assert "wild (2 diverged)" in page and page.count("<svg") == 4 and "relative_error = 0.01" in page
 
 
+@pytest.mark.slow
 def test_it_is_the_same_each_time(tmp_path):
     (tmp_path / "s.toml").write_text("workers = 3\nproblem = {dim = 4}\nstop = {rounds = 9}\n"
                                      "[[compare]]\nlabel = 'a'\n")
@@ -81,6 +82,7 @@ def test_it_is_the_same_each_time(tmp_path):
     assert one == two and "<title>T &amp; t</title>" in one
 
 
+@pytest.mark.slow
 def test_the_table_is_that_of_the_comparison_with_the_default_target_too(tmp_path):
     (tmp_path / "s.toml").write_text("workers = 3\nproblem = {dim = 4, kappa = 3}\n[[compare]]\nlabel = 'a'\n")
     assert command("compare", str(tmp_path / "s.toml"), "--out", str(tmp_path / "run"), "-q") == 0

@@ -69,6 +69,7 @@ def whole(tmp_path):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.launches
 def test_a_farm_finds_what_one_process_finds_and_resuming_it_repeats_nothing(whole, tmp_path, run_cli):
     job = run_cli(["compare", "study.toml", "--farm", "--out", "farmed"], ranks=2)

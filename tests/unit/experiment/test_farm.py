@@ -31,7 +31,7 @@ def test_one_process_stops_at_the_first_task_that_was_stopped():
                              SimpleNamespace(asked=False), silence)
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(3, slow=(2,))
 @pytest.mark.parametrize("threads", [True, False])
 def test_each_task_is_done_once_and_told_to_rank_0(comm, monkeypatch, threads):
     monkeypatch.setattr(farm, "takes_threads", lambda: threads)

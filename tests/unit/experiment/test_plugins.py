@@ -77,6 +77,7 @@ def test_every_example_runs_by_the_command_in_its_first_line(path):
     assert status("run") == ("converged" if compiled else "rounds")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(numba.config.DISABLE_JIT, reason="thousands of rounds, for compiled kernels")
 def test_the_examples_pass_the_kit():
     plugins.load(map(str, FILES))
@@ -286,6 +287,7 @@ def test_what_fails_in_a_run_is_a_traceback_into_the_users_file_and_code_1(here,
     assert f'File "{path}", line {line}, in kept\n    1 / 0' in said and "ZeroDivisionError" in said
 
 
+@pytest.mark.slow
 @pytest.mark.launches
 def test_two_ranks_load_it_and_find_what_one_finds(here):
     argv = [*SMALL, "--plugin", HALF, "--compressor", "half:0.5", "--set", "stop.rounds=20"]

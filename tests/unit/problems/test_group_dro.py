@@ -346,6 +346,7 @@ def test_large_margins_neither_overflow_nor_lose_the_loss(margin):
     np.testing.assert_array_equal(out, [0.0 if margin > 0 else -1.0, -max(-margin, 0.0)])
 
 
+@pytest.mark.slow
 @pytest.mark.ranks(3)
 def test_ranks_give_the_same_bits_as_one_process(comm):
     for method in (mm.Extragradient(), mm.Masha1(mm.RandK(2))):

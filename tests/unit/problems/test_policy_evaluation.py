@@ -287,6 +287,7 @@ def test_the_kernel_is_the_formula(dtype, d):
     assert (np.abs(out - expected) <= 10 * np.finfo(dtype).eps * size).all()
 
 
+@pytest.mark.slow
 @pytest.mark.ranks(3)
 def test_ranks_give_the_same_bits_as_one_process(comm):
     for method in (mm.Extragradient(), mm.Masha1(mm.RandK(2))):

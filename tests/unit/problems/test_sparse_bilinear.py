@@ -174,6 +174,7 @@ def test_a_worker_makes_its_data_without_the_others_and_the_seed_decides_all_of_
     assert not np.array_equal(other.solution(), shared.solution())
 
 
+@pytest.mark.slow
 @pytest.mark.ranks(2)
 def test_ranks_do_not_matter_to_a_sparse_problem(comm):
     def solve(comm):

@@ -115,6 +115,7 @@ def compared(text, capsys):
     return printed, json.loads(printed.splitlines()[-1])["rows"]
 
 
+@pytest.mark.slow
 def test_each_seed_has_a_folder_and_each_label_a_row(tmp_path, capsys):
     printed, rows = compared(NETWORK + BLOCKS, capsys)
     assert [(row["method"], row["seed"]) for row in rows] == [("sgda", 3), ("sgda", 5), ("masha2", 3), ("masha2", 5)]

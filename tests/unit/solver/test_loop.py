@@ -155,6 +155,7 @@ def test_a_run_that_ends_where_it_is_asked_has_ended(looks):
     assert result.status == "rounds"
 
 
+@pytest.mark.slow
 @pytest.mark.ranks(3)
 def test_notice_on_any_one_rank_stops_all_at_the_same_round(comm, tmp_path, monkeypatch):
     folder = comm.bcast(tmp_path)
