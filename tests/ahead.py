@@ -8,8 +8,9 @@ from pathlib import Path
 import numba
 from jobs import end
 
-WITHOUT_KERNELS = ("unit/test_docs.py", "unit/test_architecture.py", "unit/test_documents.py", "unit/data", "unit/doctor",
-                   "unit/experiment", "unit/commands/test_cli_errors.py", "unit/commands/test_encodings.py")
+WITHOUT_KERNELS = ("unit/test_docs.py", "unit/test_architecture.py", "unit/test_documents.py", "unit/data",
+                   "unit/doctor", "unit/experiment", "unit/commands/test_cli_errors.py",
+                   "unit/commands/test_encodings.py")
 COMPILING = ("contract/test_checkpoints.py", "contract/test_shipped_parts_pass_the_kit.py", "unit/kernels",
              "unit/problems", "contract/test_methods_follow_their_pseudocode.py", "convergence")
 MANY = 2000  # tests, for which it is worth while
