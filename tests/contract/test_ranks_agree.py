@@ -37,7 +37,7 @@ def solved(make, comm=None):
     return result.z.tobytes(), result.gamma, result.status
 
 
-@pytest.mark.ranks(3, slow=(1, 2, 4), limit=240)
+@pytest.mark.ranks(3, slow=(2, 4), limit=240)
 @pytest.mark.parametrize("which", fast(["adaptive", "all"], "adaptive"))
 def test_every_method_and_every_rule_ends_alike_on_all_ranks_and_like_one_process(comm, which):
     ran, found = set(), []
