@@ -6,6 +6,8 @@ from its module when it is first used.
 
 import importlib
 import os
+import sys
+import types
 
 __version__ = "0.1.0"
 
@@ -50,3 +52,16 @@ def __getattr__(name):
 
 def __dir__():
     return sorted({*globals(), *_PUBLIC})
+
+
+class _Moved(types.ModuleType):
+    """A module under the name that it had, and was documented by, before it moved into a wing."""
+
+    def __getattr__(self, name):
+        return getattr(importlib.import_module(self.__dict__["_now"]), name)
+
+
+for _name, _wing in {"observers": "solver", "checkpoint": "solver", "notice": "solver", "plotting": "show",
+                     "memory": "channels", "channel": "channels"}.items():
+    _moved = sys.modules[f"mpimasha.{_name}"] = _Moved(f"mpimasha.{_name}")
+    _moved.__dict__["_now"] = f"mpimasha.{_wing}.{_name}"

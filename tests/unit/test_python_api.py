@@ -58,6 +58,15 @@ def test_solving_in_one_process_loads_no_mpi_and_no_second_copy_of_the_kernels()
     assert fresh(code) == "2 []"
 
 
+def test_modules_that_were_documented_before_they_moved_are_found_by_that_name():
+    code = ("from mpimasha.observers import Observer; from mpimasha.checkpoint import Saving, Checkpoints; "
+            "from mpimasha.notice import Notice; from mpimasha.plotting import draw; "
+            "from mpimasha.channel import Channel; from mpimasha.memory import ErrorFeedback; import mpimasha as mm; "
+            "print([Observer, Saving, Notice, draw, ErrorFeedback] == "
+            "[mm.Observer, mm.Saving, mm.Notice, mm.draw, mm.ErrorFeedback])")
+    assert fresh(code) == "True"
+
+
 def test_every_name_is_the_same_object_in_whatever_order_names_are_asked_for():
     code = """
 import subprocess, sys
