@@ -35,7 +35,7 @@ class Averages(Observer):
 def test_the_gap_of_the_average_falls_like_one_over_k_to_the_value_of_the_game(method):
     game, averages = mm.MatrixGame(game="policeman_burglar", size=100), Averages()
     result = mm.solve(game, method, every=125, observers=[averages],
-                      stop=mm.Stop(rounds=ROUNDS[-1], relative_error=0, residual=1e-300))
+                      stop=mm.Stop(rounds=ROUNDS[-1], relative_error=0))  # on some CPUs a residual is 0 before
     scaled = [k * averages.kept[k][1] for k in ROUNDS]
     assert max(scaled) < 2.5 * min(scaled), scaled                      # gap = c/K over a factor of 64
     A, n = game.matrix, 100
