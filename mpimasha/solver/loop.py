@@ -102,7 +102,10 @@ class Loop:
     def _measured(self, full):
         """A row; that of rank 0, which alone knows z* and the gap, wherever another rank has an observer."""
         row = self.measure(self.stop.targets, full=full, seconds=self.seconds)
-        return self.run.comm.gather_objects(row)[0] if self._watched_elsewhere else row
+        if not self._watched_elsewhere:
+            return row
+        first = self.run.comm.gather_objects(row)[0]
+        return {key: first[key] for key in row}  # not the keys that came with it: they would be kept with every row
 
     def _notes(self, status, last):
         """What to know when going on: without the row that a run which is not stopped here does not have."""
