@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from mpimasha.commands import cli
+from mpimasha.experiment import plugins
 from mpimasha.mpi import launch
 
 pytest.importorskip("matplotlib")
@@ -101,4 +102,5 @@ def test_to_repeat_it_the_files_of_plugins_are_needed(tmp_path):
     assert command("run", "bilinear", "--plugin", half, "--method", "masha1", "--compressor", "half", "--set",
                    "problem.dim=3", "--set", "stop.rounds=5", "--out", str(tmp_path / "run"), "-q") == 0
     assert command("report", str(tmp_path / "run"), "--out", str(tmp_path / "page.html")) == 0
+    plugins._forget(half)  # other tests look at all compressors there are
     assert f"mpimasha run run.toml --plugin={half} --out runs/run" in (tmp_path / "page.html").read_text()
