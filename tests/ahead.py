@@ -12,7 +12,7 @@ WITHOUT_KERNELS = ("unit/test_docs.py", "unit/test_architecture.py", "unit/test_
                    "unit/doctor", "unit/experiment", "unit/commands/test_cli_errors.py",
                    "unit/commands/test_encodings.py")
 COMPILING = ("contract/test_checkpoints.py", "contract/test_shipped_parts_pass_the_kit.py", "unit/kernels",
-             "unit/problems", "contract/test_methods_follow_their_pseudocode.py", "convergence")
+             "unit/problems", "contract/test_masha_follows_its_pseudocode.py", "convergence")
 MANY = 2000  # tests, for which it is worth while
 THAT = "MPIMASHA_TEST_AHEAD"  # marks the second process
 TESTS = Path(__file__).parent
