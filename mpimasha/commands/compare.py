@@ -39,7 +39,7 @@ def execute(options, prepared, comm, notice, document):
         comm.together(lambda: _announce(options, where, document) if comm.rank == 0 else None)
     runs = list(zip(prepared, _folders(prepared, where)))
     states = comm.together(lambda: [_state(own, e) for (e, _), own in runs] if comm.rank == 0 else None)
-    states = comm.gather_objects(states)[0]
+    states = comm.broadcast_object(states)
     if _ENDED in states:
         _log.info("%d of %d runs ended before, kept", states.count(_ENDED), len(runs))
     todo = [(i, state == _BEGUN) for i, state in enumerate(states) if state != _ENDED and _ours(options, i)]
@@ -50,7 +50,7 @@ def execute(options, prepared, comm, notice, document):
                          f"{where}")
         return EXIT_STOPPED
     ended = comm.together(lambda: [results.read(own) for _, own in runs] if comm.rank == 0 else None)
-    words = comm.gather_objects(ended and [result and result.status for result in ended])[0]
+    words = comm.broadcast_object(ended and [result and result.status for result in ended])
     if None in words:
         if comm.rank == 0:
             say(options, f"{words.count(None)} of {len(runs)} runs are left to other shares; when they have ended: "

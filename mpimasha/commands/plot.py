@@ -20,7 +20,7 @@ def execute(options, comm):
 
 def draw(options):
     paths = [Path(path) for path in options.out or [Path(options.runs[0]) / "figure.png"]]
-    for path in options.out and paths or []:  # a folder of runs that is not there is told as such
+    for path in paths if options.out else ():  # of the default's folder `study.read` says that it is not there
         if path.suffix not in plotting.FORMATS or not path.parent.is_dir():
             raise UserError(f"--out {str(path)!r} " + ("is in no folder that exists: make it first" if path.suffix in
                             plotting.FORMATS else "has no ending that can be drawn: use .png, .pdf or .svg"))

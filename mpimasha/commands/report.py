@@ -23,7 +23,7 @@ def execute(options, comm):
     if comm.rank == 0:
         need_matplotlib()
         out = Path(options.out or Path(options.runs[0]) / "report.html")
-        if options.out and not out.parent.is_dir():  # a folder of runs that is not there is told as such
+        if options.out and not out.parent.is_dir():  # of the default's folder `study.read` says that it is not there
             raise UserError(f"--out {str(out)!r} is in no folder that exists: make it first")
         text = page(study.read(options.runs), options.title)
         with writing(out):

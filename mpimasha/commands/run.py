@@ -58,7 +58,7 @@ def solve_into(where, experiment, problem, comm, notice, resume=False, quiet=Fal
 def ended(where, comm, states):
     """The `Result` of a run that ended in one of `states`, without its arrays but on rank 0; else None; collective."""
     found = comm.together(lambda: results.read(where) if comm.rank == 0 else None)
-    status, told = comm.gather_objects((found.status, found.summary) if found else (None, None))[0]
+    status, told = comm.broadcast_object((found.status, found.summary) if found else (None, None))
     if status not in states:
         return None
     return found or Result(status, [], None, None, None, told)
@@ -115,7 +115,7 @@ def caption(prepared, comm):
 
 def folder(options, comm, name):
     """The folder to write to: rank 0's choice, known to all."""
-    return Path(comm.gather_objects(results.default_folder(name) if options.out is None else options.out)[0])
+    return Path(comm.broadcast_object(results.default_folder(name) if options.out is None else options.out))
 
 
 def say(options, text):

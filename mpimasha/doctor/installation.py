@@ -2,7 +2,8 @@
 
 from mpimasha.doctor.facts import EXTRAS
 from mpimasha.doctor.finding import NOTE, OK, PROBLEM, Finding, listed, several
-from mpimasha.mpi.launcher import misled, name_of
+from mpimasha.mpi.launcher import misled
+from mpimasha.mpi.library import name_of
 
 _PROJECTS = {"sklearn": "scikit-learn"}  # a module that is not called as its project
 _FAMILIES = (("Open MPI", "pmix"), ("MPICH", "pmi2"), ("Intel(R) MPI", "pmi2"), ("MVAPICH", "pmi2"))

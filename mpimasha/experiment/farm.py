@@ -48,7 +48,7 @@ def work_off(tasks, work, comm, notice, log):
             office.join()
         else:
             office.run()
-        return comm.gather_objects(office and office.complete)[0]
+        return comm.broadcast_object(office and office.complete)
 
 
 def _alone(tasks, work, notice, log):

@@ -8,11 +8,11 @@ _PROC = Path("/proc")
 
 def names(pid=None):
     """Names of the ancestors of `pid` (default this process), the nearest first; none where there is no /proc."""
-    found, pid = [], os.getpid() if pid is None else pid
-    while pid > 1:
-        _, pid = _name_and_parent(pid)
-        found.append(_name_and_parent(pid)[0])
-    return [name for name in found if name]
+    found, parent = [], _name_and_parent(os.getpid() if pid is None else pid)[1]
+    while parent > 0:
+        name, parent = _name_and_parent(parent)
+        found += [name] if name else []
+    return found
 
 
 def _name_and_parent(pid):

@@ -6,6 +6,7 @@ library is needed.  Every buffer given to a collective is counted where it is gi
 would see.  Only buffers travel, nothing is pickled in a round.
 """
 
+import pickle
 import sys
 from contextlib import contextmanager
 from itertools import accumulate
@@ -111,6 +112,16 @@ class Communicator:
             self.sent[self._account] += array.nbytes if self.rank == 0 else 0
             self.comm.Bcast(array, root=0)
         return array
+
+    def broadcast_object(self, value):
+        """Rank 0's value on every rank, pickled; for set-up, observers and summaries, and billed to observers."""
+        if self.comm is None:
+            return value
+        with self.billed_to("observers"):
+            text = np.frombuffer(pickle.dumps(value) if self.rank == 0 else b"", np.uint8).copy()
+            size = self.broadcast(np.array([text.size], np.int64))[0]
+            text = self.broadcast(text if self.rank == 0 else np.empty(size, np.uint8))
+        return value if self.rank == 0 else pickle.loads(text)
 
     def gather_objects(self, value):
         """[value of rank 0, value of rank 1, ...] on every rank; set-up and summaries only."""

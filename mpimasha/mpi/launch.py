@@ -14,8 +14,8 @@ from pathlib import Path
 
 from mpimasha.errors import LaunchError, UserError
 from mpimasha.mpi import environment
-from mpimasha.mpi.launcher import (find_launcher, first_line, is_foreign, launcher_words, misled, name_of, version,
-                                   words_for_slurm)
+from mpimasha.mpi.launcher import find_launcher, is_foreign, launcher_words, misled, version, words_for_slurm
+from mpimasha.mpi.library import first_line, load, name_of
 from mpimasha.mpi.postbox import PostBox
 from mpimasha.mpi.supervisor import supervise
 
@@ -45,10 +45,8 @@ def world():
     if not environment.perhaps_launched() and not _is_up():
         return None
     try:
-        import mpi4py
-        mpi4py.rc.initialize = False  # not before we know whose launcher this is
-        from mpi4py import MPI
-    except (ImportError, RuntimeError) as error:  # no mpi4py; no MPI library for it
+        MPI = load()  # and not started before we know whose launcher this is
+    except (ImportError, RuntimeError) as error:
         if started > 1:
             remedy = misled(os.environ) or "install mpi4py and an MPI library"
             raise LaunchError(f"{started} ranks were started, but MPI cannot be loaded ({first_line(error)}): "

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mpimasha.errors import LaunchError
 from mpimasha.mpi import environment
+from mpimasha.mpi.library import first_line, load, name_of
 
 # What a library calls itself, and what `mpiexec --version` says where the launcher is its own.
 _FAMILIES = (("Intel(R) MPI", r"Intel\(R\) MPI"), ("Open MPI", "Open MPI|OpenRTE|PRRTE"),
@@ -51,14 +52,11 @@ def _mark(library):
 def _library():
     """What the MPI library says of itself, without starting it."""
     try:
-        import mpi4py
-        mpi4py.rc.initialize = False
-        from mpi4py import MPI
+        return load().Get_library_version()
     except (ImportError, RuntimeError) as error:
         remedy = misled(os.environ) or "pip install 'mpimasha[mpi]'"
         raise LaunchError(f"-n needs MPI, which cannot be loaded ({first_line(error)}): {remedy}, or leave -n out to "
                           "simulate the workers in one process") from error
-    return MPI.Get_library_version()
 
 
 def misled(variables):
@@ -128,13 +126,3 @@ def launcher_words(launcher):
     if found is None:
         raise LaunchError(f"--launcher {launcher!r} names no program that can be run")
     return [found, *words[1:]]
-
-
-def name_of(library):
-    """Name and version in what an MPI library says of itself."""
-    return first_line(library).split(",")[0]
-
-
-def first_line(text):
-    """The first line of an error, its blanks and NULs tidied."""
-    return " ".join(str(text).rstrip("\0").strip().split("\n")[0].split())

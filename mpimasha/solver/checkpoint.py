@@ -97,8 +97,8 @@ class Checkpoints:
             There were some, but none can be used.
         """
         comm = run.comm
-        candidates = comm.gather_objects(sorted(self.folder.glob("round-*"), reverse=True))[0]
-        if not comm.gather_objects(any((where / "complete.json").exists() for where in candidates))[0]:
+        candidates = comm.broadcast_object(sorted(self.folder.glob("round-*"), reverse=True))
+        if not comm.broadcast_object(any((where / "complete.json").exists() for where in candidates)):
             return None
         for where in candidates:
             found = _attempt(lambda: self._read(where, run))

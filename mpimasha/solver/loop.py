@@ -104,7 +104,7 @@ class Loop:
         row = self.measure(self.stop.targets, full=full, seconds=self.seconds)
         if not self._watched_elsewhere:
             return row
-        first = self.run.comm.gather_objects(row)[0]
+        first = self.run.comm.broadcast_object(row)
         return {key: first[key] for key in row}  # not the keys that came with it: they would be kept with every row
 
     def _notes(self, status, last):

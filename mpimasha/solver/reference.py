@@ -41,37 +41,41 @@ def find(run, measure, solve, stop, notice=None):
     -------
     z : array of shape (n,) or None
         On rank 0.  None elsewhere, if the problem is not strongly monotone, or if OG did not converge.
+    known : bool
+        Whether rank 0 has it; like the next, the same on all ranks.
     stopped : bool
-        Whether OG was told to stop, or had no time left; the same on all ranks.
+        Whether OG was told to stop, or had no time left.
     """
     problem, comm = run.problem, run.comm
     found = comm.together(lambda: problem.solution() if comm.rank == 0 else None)
-    if _agreed(comm, found is not None) or not problem.strongly_monotone or run.fleet.parts:
-        return found, False
+    known = _agreed(comm, found is not None)
+    if known or not problem.strongly_monotone or run.fleet.parts:
+        return found, known, False
     kept = comm.together(lambda: _read(_path(problem), problem.n) if comm.rank == 0 else None)
     if _agreed(comm, kept is not None):
         z = kept.astype(problem.dtype) if comm.rank == 0 else np.zeros(problem.n, problem.dtype)
         with comm.billed_to("observers"):
             comm.broadcast(z)
         if _agreed(comm, measure.residual(z) <= _SLACK * _reach(problem.dtype)):
-            return kept, False
+            return kept, True, False
     return _solved(problem, comm, solve, stop.seconds, notice)
 
 
 def _solved(problem, comm, solve, seconds=0.0, notice=None):
-    """(z* or None, whether OG was stopped)."""
+    """z* on rank 0, whether it was found, whether OG was stopped."""
     with comm.billed_to("observers"):
         result = solve(problem, Optimistic(), comm=comm, reference=None, on_error="raise",  # the caller's to end
                        notice=notice, observers=[_Waiting(problem)] if comm.rank == 0 else [],
                        stop=Stop(rounds=_ROUNDS, relative_error=0, residual=_reach(problem.dtype), seconds=seconds))
-    if comm.rank == 0 and result.status == CONVERGED:
-        _write(_path(problem), result.z)
-        return result.z, False
+    if result.status == CONVERGED:
+        if comm.rank == 0:
+            _write(_path(problem), result.z)
+        return result.z if comm.rank == 0 else None, True, False
     if comm.rank == 0:
         _log.warning(f"the solution of {problem.name} was not found: after {result.rounds} rounds of og the residual "
                      f"has fallen to {result.residual:.1e}, not to {_reach(problem.dtype):.0e}; there is no relative "
                      f"error")
-    return None, result.status in (STOPPED, SECONDS)
+    return None, False, result.status in (STOPPED, SECONDS)
 
 
 def _reach(dtype):

@@ -236,13 +236,12 @@ def solve(problem, method, *, comm=None, seed=0, wire=None, stop=None, transport
 def _solved(run, stop, observers, every, reference, saving, notice):
     problem = run.problem
     _check_reference(reference, problem.n)
-    measure, stopped = Measure(run), False
+    measure, solvable, stopped = Measure(run), reference is not None, False
     if isinstance(reference, str):
-        reference, stopped = find(run, measure, solve, stop, notice)
+        reference, solvable, stopped = find(run, measure, solve, stop, notice)
     measure.against(reference)
     if stopped:  # before it knew what to aim at
         stop = replace(stop, relative_error=0.0, rounds=stop.rounds or problem.rounds)
-    solvable = run.comm.gather_objects(reference is not None)[0]  # rank 0 keeps z*
     run.stop = stop = stop.resolved(problem, solvable)
     run.comm.together(lambda: check_targets(problem, stop.targets, solvable))
     with np.errstate(all="ignore"):  # a diverging run is the solver's to report
@@ -270,7 +269,7 @@ def _finish(run, status, rows, seconds):
         **{f"seconds_{name}_min": min(of_ranks) for name, of_ranks in zip(ledger.seconds, times)},
         **method.parameters, "gamma_L": L and method.gamma * L, "seed": run.seed, "out": None,
     }
-    summary = run.comm.gather_objects(summary)[0]  # only rank 0 knows z*
+    summary = run.comm.broadcast_object(summary)  # only rank 0 knows z*
     w = method.point("w") if "w" in state.buffers(method) else None
     return Result(status, rows if run.comm.rank == 0 else [], method.iterate, w, run.average, summary)
 

@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from mpimasha.mpi import launch, launcher
+from mpimasha.mpi import launch, launcher, library
 
 VICTIM = [sys.executable, str(Path(__file__).parent / "victim.py"), "-n", "4"]
 RUN = [sys.executable, "-m", "mpimasha", "run", "-n", "4", "bilinear"]
@@ -61,7 +61,7 @@ def mistake(arguments):
 
 
 def main():
-    print(launcher.name_of(launcher._library()))
+    print(library.name_of(launcher._library()))
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         for cases, play in ((DEATHS, death), (SIGNALS, signalled), (MISTAKES, mistake)):

@@ -13,7 +13,7 @@ from findings import of_installation, of_machine, ranks
 from mpimasha import __main__
 from mpimasha.doctor import facts, finding, probe, report
 from mpimasha.doctor.finding import NOTE, OK, PROBLEM, Finding
-from mpimasha.mpi import environment, patience
+from mpimasha.mpi import environment
 from mpimasha.mpi.communicator import Communicator
 
 # -- the report ----------------------------------------------------------------------------------------------------
@@ -185,9 +185,9 @@ def test_a_launcher_that_hangs_is_interrupted_with_a_sentence():
 
 
 def test_patience_is_over_with_the_examination():
-    with patience.of_a_rank(1), patience.with_a_launcher(1):
-        pass
-    time.sleep(1.2)  # still here
+    done = hanging("with patience.of_a_rank(1), patience.with_a_launcher(1):\n    pass\n"
+                   "time.sleep(1.2)\nprint('still here')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "still here\n", "")
 
 
 def test_no_temporary_folder_at_all_is_a_finding_and_not_a_failure(monkeypatch):

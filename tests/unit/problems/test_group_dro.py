@@ -206,7 +206,7 @@ def test_the_reference_is_the_saddle_point(loss, beta):
     """grad_w g = 0, and no vertex of the simplex is better for the adversary; w* lies where L holds."""
     problem = dro(loss, beta=beta)
     run = mm.Run(problem, mm.Optimistic())
-    z, _ = reference.find(run, Measure(run), mm.solve, mm.Stop())
+    z, *_ = reference.find(run, Measure(run), mm.solve, mm.Stop())
     field = gradient_field(whole(loss, beta=beta), z)
     np.testing.assert_allclose(field[:D], 0, atol=1e-7)
     assert z[D:].sum() == pytest.approx(1) and z[D:].min() >= 0
