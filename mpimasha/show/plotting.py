@@ -154,8 +154,10 @@ def _figure(results, y, x, columns, title, level, scale):
         columns_of_names = max(1, int(_WIDTHS[columns] / _width_of_names(figure, lines[0])))
         rows = -(-len(lines[0]) // columns_of_names)
         figure.set_size_inches(_WIDTHS[columns], height + 0.16 * rows + 0.1)
-        figure.legend(handles=lines[0], frameon=False, loc="outside lower center", ncols=columns_of_names,
-                      handlelength=2.2, columnspacing=1.2)
+        legend = figure.legend(lines[0], ["name"] * len(lines[0]), frameon=False, loc="outside lower center",
+                               ncols=columns_of_names, handlelength=2.2, columnspacing=1.2)
+        for text, line in zip(legend.get_texts(), lines[0]):  # one that begins with _ would be left out
+            text.set_text(line.get_label())
     return figure
 
 

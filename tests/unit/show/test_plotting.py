@@ -131,6 +131,11 @@ def test_a_dollar_is_drawn_as_typed(label):
     assert texts(svg({label: [result()]}, title=label)).count(label) == 3  # in two panels, and above them
 
 
+def test_a_name_that_begins_with_an_underscore_is_in_the_legend_too():
+    named = texts(svg({f"_method {i}": [result(0.3 + 0.05 * i)] for i in range(12)}))
+    assert all(named.count(f"_method {i}") == 1 for i in range(12))
+
+
 def test_the_settings_of_the_user_change_no_byte(monkeypatch):
     import matplotlib
     plain = svg({"a": [result()], "b": [result(0.7)]})
