@@ -93,6 +93,7 @@ def test_uncompressed_methods_have_no_reference_point(tmp_path):
     assert set(np.load(tmp_path / "here" / "final.npz").files) == {"z"}
 
 
+@pytest.mark.slow
 def test_rows_only_grow(tmp_path):
     for i, (method, extra) in enumerate((("masha1", ["--compressor", "randk:2"]), ("masha2", []), ("og", []),
                                          ("masha1", ["--set", "observe.every=3"]))):
