@@ -6,7 +6,8 @@ import pytest
 def fast(cases, *kept):
     """`cases` for `pytest.mark.parametrize`: those `kept` run always, the others are marked `slow`.
 
-    A tuple holds the values of several parameters.  `kept` holds keys where `cases` is a dict or a sequence of strings, else places.
+    A tuple holds the values of several parameters.  `kept` holds keys where `cases` is a dict or a sequence of
+    strings, else places.
     """
     named = isinstance(cases, dict) or all(isinstance(case, str) for case in cases)
     assert not named or set(kept) <= {*cases}, f"{set(kept) - {*cases}} are no cases"

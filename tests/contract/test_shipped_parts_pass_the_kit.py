@@ -65,8 +65,8 @@ def test_unbiased_compressors_are(bound):
     check_unbiased(compressor, attained=compressor.name in ATTAINED, **options)
 
 
-@pytest.mark.parametrize("bound", first_fast([b for b in BOUND if parse(b[0])[0].contractive or parse(b[0])[0].unbiased]),
-                         ids=str)
+@pytest.mark.parametrize("bound", first_fast([
+    b for b in BOUND if parse(b[0])[0].contractive or parse(b[0])[0].unbiased]), ids=str)
 def test_contractive_compressors_are_and_unbiased_ones_after_scaling(bound):
     compressor, options = of_its_kind(bound)
     check_contractive(compressor, **{**options, "draws": DRAWS // 4, "sweeps": SWEEPS, "wires": WIRES[-1:]})
